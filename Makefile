@@ -1,0 +1,102 @@
+# Every target makes the environment it needs: `make book` and `make test` work on a fresh clone.
+PYTHON  ?= python3
+VENV    ?= .venv
+BIN     := $(VENV)/bin
+NB      ?= $(sort $(wildcard notebooks/*.ipynb))
+PORT    ?= 8000
+# More options for pytest, as in ARGS="-k fleet" or ARGS="-n 2 --dist loadscope".
+ARGS    ?=
+# The stamp is named after what it stands for, so that a changed lock installs again.
+LOCK    := $(shell cat requirements.lock pyproject.toml tools/setup_env.sh 2>/dev/null | cksum | cut -d' ' -f1)
+STAMP   := $(VENV)/.installed-$(LOCK)
+NBVAL   := --nbval --nbval-current-env --nbval-cell-timeout=300
+BROWSER := tools/browser
+
+# One thread and a fixed hash seed: what the stored outputs were made with.
+export PYTHONHASHSEED := 0
+export OMP_NUM_THREADS := 1
+export MKL_NUM_THREADS := 1
+export OPENBLAS_NUM_THREADS := 1
+export JUPYTER_PLATFORM_DIRS := 1
+export PYDEVD_DISABLE_FILE_VALIDATION := 1
+# Progress bars would be compared with the stored outputs.
+unexport METAAD_PROGRESS
+
+.DEFAULT_GOAL := help
+.PHONY: help setup book test test-unit test-notebooks test-portable notebooks check-notebooks lab \
+        serve lint format check-pages linkcheck lock clean distclean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Make the environment (every other target does this by itself)
+
+$(STAMP):
+	@PYTHON="$(PYTHON)" bash tools/setup_env.sh "$(VENV)"
+	@rm -f $(VENV)/.installed-* && touch $@
+
+book: $(STAMP) ## Build the book; any warning is an error
+	@rm -rf _build
+	$(BIN)/jupyter-book build . --all -W -n --keep-going
+	@echo "Open the book: file://$(CURDIR)/_build/html/index.html"
+
+test: $(STAMP) ## Run the unit tests, then every notebook against its stored outputs
+	$(BIN)/python -m pytest $(NBVAL) $(ARGS) metaad_tutorial tests $(NB)
+
+test-unit: $(STAMP) ## Run the unit tests alone
+	$(BIN)/python -m pytest $(ARGS) metaad_tutorial tests
+
+test-notebooks: $(STAMP) ## Run the notebooks alone (one: NB=notebooks/...)
+	$(BIN)/python -m pytest $(NBVAL) $(ARGS) $(NB)
+
+# x86 only: other processors ignore these settings.
+test-portable: export ATEN_CPU_CAPABILITY := default
+test-portable: export MKL_CBWR := COMPATIBLE
+test-portable: export ONEDNN_MAX_CPU_ISA := SSE41
+test-portable: export OPENBLAS_CORETYPE := Nehalem
+test-portable: export NPY_DISABLE_CPU_FEATURES := X86_V3 X86_V4 AVX512_ICL AVX512_SPR
+test-portable: export METAAD_TIME_FACTOR := 2
+test-portable: $(STAMP) ## Run the notebooks as an older processor would
+	$(BIN)/python -m pytest $(NBVAL) $(ARGS) $(NB)
+
+notebooks: $(STAMP) ## Execute the notebooks and store clean outputs (one: NB=notebooks/...)
+	$(BIN)/python tools/execute_notebooks.py $(NB)
+
+check-notebooks: $(STAMP) ## Execute the notebooks and report changed files, figures included
+	$(BIN)/python tools/execute_notebooks.py --check $(NB)
+
+# Jupyter refuses to run as root, the only user of many containers, unless told to.
+LAB_ARGS ?= $(if $(filter 0,$(shell id -u)),--allow-root)
+lab: $(STAMP) ## Open JupyterLab on the notebooks, with progress bars
+	METAAD_PROGRESS=1 $(BIN)/jupyter lab --ServerApp.root_dir=. $(LAB_ARGS) \
+	  --LabApp.default_url=/lab/tree/notebooks
+
+serve: book ## Build the book and serve it at http://localhost:8000 (PORT=...)
+	$(BIN)/python -m http.server --bind 127.0.0.1 -d _build/html $(PORT)
+
+lint: $(STAMP) ## Check style and format, notebooks included
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(STAMP) ## Put code into the project's format (then: make notebooks)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+check-pages: ## Check the built pages in headless Chromium (after: make book)
+	@test -s _build/html/index.html || { echo "no pages: run 'make book' first"; exit 1; }
+	npm --prefix $(BROWSER) ci --silent --no-audit --no-fund
+	node $(BROWSER)/check_pages.mjs --self-test _build/html
+	node $(BROWSER)/check_pages.mjs _build/html
+
+linkcheck: $(STAMP) ## Check the links to other sites (needs the network)
+	$(BIN)/jupyter-book build . --builder linkcheck
+
+lock: $(STAMP) ## Write requirements.lock from requirements.in
+	bash tools/lock.sh $(BIN)
+
+clean: ## Remove what was built
+	rm -rf _build book/generated .pytest_cache .ruff_cache .coverage build *.egg-info
+	find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +
+
+distclean: clean ## Remove the environment as well
+	rm -rf $(VENV) $(BROWSER)/node_modules

@@ -1,0 +1,91 @@
+"""The directive {equation-checks}: a table of the labelled equations and how each is checked.
+
+It reads the @equation decorators of the test file named in its argument without importing it, so
+the book needs neither pytest nor the time of the tests.
+"""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from pathlib import Path
+
+from docutils import nodes
+from docutils.statemachine import StringList
+from sphinx.util.docutils import SphinxDirective
+
+COLUMNS = ("Equation", "Statement", "How it is checked", "Test")
+WIDTHS = (10, 40, 30, 20)
+
+
+@dataclass(frozen=True)
+class Check:
+    label: str
+    statement: str
+    how: str
+    test: str
+
+
+def read_checks(source: str, filename: str = "<tests>") -> list[Check]:
+    """The @equation decorators of a test file, in the order of the file."""
+    checks = []
+    for node in ast.walk(ast.parse(source, filename)):
+        if not isinstance(node, ast.FunctionDef):
+            continue
+        for decorator in node.decorator_list:
+            if not (isinstance(decorator, ast.Call) and _name(decorator.func) == "equation"):
+                continue
+            try:
+                values = {"label": ast.literal_eval(decorator.args[0])}
+                values |= {kw.arg: ast.literal_eval(kw.value) for kw in decorator.keywords}
+                checks.append((decorator.lineno, Check(test=node.name, **values)))
+            except (ValueError, IndexError, TypeError) as error:
+                raise ValueError(
+                    f"{filename}, line {decorator.lineno}: @equation takes a label, statement= and "
+                    f"how= as literal strings ({error})"
+                ) from None
+    return [check for _, check in sorted(checks, key=lambda pair: pair[0])]
+
+
+def _name(node: ast.expr) -> str:
+    return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
+
+
+class EquationChecks(SphinxDirective):
+    """``{equation-checks} ../tests/test_equations.py``, the path relative to the page."""
+
+    required_arguments = 1
+
+    def run(self):
+        _, path = self.env.relfn2path(self.arguments[0])
+        self.env.note_dependency(path)
+        try:
+            checks = read_checks(Path(path).read_text(encoding="utf-8"), Path(path).name)
+        except (OSError, ValueError) as error:
+            raise self.error(f"cannot read the equation checks: {error}") from None
+        if not checks:
+            raise self.error(f"no @equation decorator in {self.arguments[0]}")
+        table = nodes.table("", classes=["equation-checks"])
+        group = nodes.tgroup("", cols=len(COLUMNS))
+        table += group
+        group += [nodes.colspec("", colwidth=width) for width in WIDTHS]
+        head, body = nodes.thead(""), nodes.tbody("")
+        group += [head, body]
+        head += self._row(COLUMNS)
+        for check in checks:
+            body += self._row((f"{{eq}}`{check.label}`", check.statement, check.how, f"`{check.test}`"))
+        count = nodes.paragraph("", f"{len(checks)} equations, each with its check.")
+        return [count, table]
+
+    def _row(self, texts):
+        row = nodes.row("")
+        for text in texts:
+            entry = nodes.entry("")
+            self.state.nested_parse(StringList([text], "equation-checks"), 0, entry)
+            row += entry
+        return row
+
+
+def setup(app):
+    app.add_directive("equation-checks", EquationChecks)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

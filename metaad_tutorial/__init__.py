@@ -1,0 +1,41 @@
+"""Meta-learning for anomaly detection: the package behind the book."""
+
+from .aadml import AADML, mgd
+from .adapt import adapt
+from .baselines import Mahalanobis, NearestNeighbor
+from .detector import Detector, MetaDetector
+from .episodes import Episodes, TaskFamily, check_disjoint
+from .evaluation import Evaluation, evaluate, judge
+from .families.classes import class_tasks, table_tasks
+from .families.fleet import Fleet
+from .families.tables import TABLES, feature_names, load_classes, load_table
+from .maml import MAML
+from .networks import MLP
+from .runtime import set_reproducible
+
+__all__ = [
+    "AADML",
+    "MAML",
+    "MLP",
+    "TABLES",
+    "Detector",
+    "Episodes",
+    "Evaluation",
+    "Fleet",
+    "Mahalanobis",
+    "MetaDetector",
+    "NearestNeighbor",
+    "TaskFamily",
+    "adapt",
+    "check_disjoint",
+    "class_tasks",
+    "evaluate",
+    "feature_names",
+    "judge",
+    "load_classes",
+    "load_table",
+    "mgd",
+    "set_reproducible",
+    "table_tasks",
+]
+__version__ = "0.1.0"

@@ -1,0 +1,41 @@
+"""The inner loop, once, for every method (equation ``inner-loop``)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Params = dict[str, Tensor]
+
+
+def adapt(
+    loss: Callable[[Params], Tensor],
+    params: Params,
+    step: Callable[[str, Tensor, Tensor], Tensor],
+    steps: int,
+    second_order: bool = True,
+) -> Params:
+    """Run `steps` inner steps for all tasks of a meta-batch at once.
+
+    Args:
+        loss: maps parameters to (T,) support losses, one per task.
+        params: tensors with a leading task axis (T, ...), attached to the graph of what they came from.
+        step: the update rule (name, value, gradient) -> new value; methods differ in it.
+        steps: number of inner steps K.
+        second_order: keep the graph through the gradients, for the exact meta-gradient.
+
+    Returns:
+        The adapted parameters, same shapes.
+    """
+    for _ in range(steps):
+        total = loss(params).sum()  # tasks do not mix: the gradient of the sum is each task's own
+        grads = torch.autograd.grad(total, list(params.values()), create_graph=second_order)
+        params = {name: step(name, value, grad) for (name, value), grad in zip(params.items(), grads, strict=True)}
+    return params
+
+
+def per_task(params: Params, n_tasks: int) -> Params:
+    """Give every task the same start: (...) -> (T, ...), still attached to the shared values."""
+    return {name: value.expand(n_tasks, *value.shape) for name, value in params.items()}

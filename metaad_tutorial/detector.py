@@ -1,0 +1,449 @@
+"""What every detector shares: scikit-learn's interface, scores, thresholds, meta-training, files."""
+
+from __future__ import annotations
+
+import json
+import os
+from numbers import Integral, Real
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, OutlierMixin, clone
+from sklearn.utils import ClassifierTags, check_scalar
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor
+
+from .adapt import Params, adapt, per_task
+from .episodes import Episodes, TaskFamily, check_disjoint
+from .losses import LOSSES, balanced_mean, cross_entropy
+from .networks import MLP
+from .runtime import progress
+
+SCALING = ("location", "scale")  # meta-parameters that are measured, not learnt by gradient
+
+
+def as_points(X):
+    """Images (n, h, w) become rows (n, h*w), tensors become arrays; everything else is left to scikit-learn."""
+    if isinstance(X, Tensor):
+        X = X.detach().cpu().numpy()
+    if isinstance(X, np.ndarray) and X.ndim > 2:
+        X = X.reshape(len(X), -1)
+    return X
+
+
+class Detector(OutlierMixin, BaseEstimator):
+    """An anomaly detector that adapts to one task with `fit` and scores points with `anomaly_score`.
+
+    Subclasses implement ``_fit(X, y)`` and ``_score(X)`` on clean float64 arrays.
+
+    Attributes:
+        threshold_: a point is an anomaly if its score exceeds it; set by `fit`.
+        offset_: ``-threshold_``, scikit-learn's convention.
+        n_features_in_: width of the support points.
+    """
+
+    contamination: float | str = "auto"
+
+    def fit(self, X, y=None):
+        """Adapt to the task with support set (X, y).
+
+        Args:
+            X: (n, d) or (n, h, w) support points; NumPy, pandas or torch; finite.
+            y: (n,) labels, 0 normal and 1 anomalous, at least one normal; None means all normal.
+
+        Raises:
+            ValueError: if X is empty, not finite or of the wrong width, or if y is not as described.
+        """
+        if self.contamination != "auto":
+            share, bounds = self.contamination, {"min_val": 0, "max_val": 0.5}
+            check_scalar(share, "contamination", Real, **bounds, include_boundaries="right")
+            if not np.isfinite(share):
+                raise ValueError(f"contamination must be a number in (0, 0.5] or 'auto', got {share}.")
+        width = self._width()
+        X = validate_data(self, as_points(X), dtype=np.float64)  # notes the width and the columns' names
+        if width not in (None, X.shape[1]):
+            self.n_features_in_ = width
+            raise ValueError(
+                f"X has {X.shape[1]} features, but {type(self).__name__} is expecting {width} features as input."
+            )
+        y = self._check_labels(y, len(X))
+        self._fit(X, y)
+        self.threshold_ = self._threshold(self._support_score(X[y == 0]), y)
+        self.offset_ = -self.threshold_
+        return self
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags = ClassifierTags(multi_class=False)  # labels, if given, are 0 and 1
+        return tags
+
+    def _width(self) -> int | None:
+        """Width the detector is bound to before `fit`; None while it is free."""
+        return None
+
+    def _threshold(self, normal_scores: np.ndarray, y: np.ndarray) -> float:
+        """Where the share `contamination` of the normal support points, 5 % by default, would be flagged.
+
+        Args:
+            normal_scores: (n,) scores of the normal support points.
+            y: labels of the whole support set.
+        """
+        share = 0.05 if self.contamination == "auto" else self.contamination
+        return float(np.quantile(normal_scores, 1 - share))
+
+    def _support_score(self, X: np.ndarray) -> np.ndarray:
+        """Scores of the normal support points X, as if they had not been fitted on where that matters."""
+        return self._score(X)
+
+    @staticmethod
+    def _check_labels(y, n: int) -> np.ndarray:
+        if y is None:
+            return np.zeros(n)
+        y = np.asarray(as_points(y))
+        if y.shape != (n,):
+            raise ValueError(f"y must hold one label for each of the {n} support points, got shape {y.shape}.")
+        if not np.isin(y, (0, 1)).all():
+            found = np.unique(y)[:5].tolist()
+            raise ValueError(f"y must be 0 (normal) or 1 (anomaly), got labels {found}; recode them first.")
+        if not (y == 0).any():
+            raise ValueError(
+                f"No normal point (y == 0) in a support set of n_samples={n}; a detector needs at least one."
+            )
+        return y.astype(np.float64)
+
+    def anomaly_score(self, X) -> np.ndarray:
+        """The score f(x) of each point, (n,) float64: larger is more anomalous.
+
+        Args:
+            X: (n, d) or (n, h, w) finite points of the same width as the support points.
+        """
+        check_is_fitted(self, "threshold_")
+        return self._score(validate_data(self, as_points(X), dtype=np.float64, reset=False))
+
+    def score_samples(self, X) -> np.ndarray:
+        """``-anomaly_score(X)``, (n,): scikit-learn's convention, larger is more normal."""
+        return -self.anomaly_score(X)
+
+    def decision_function(self, X) -> np.ndarray:
+        """``score_samples(X) - offset_``, (n,): negative for anomalies."""
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X) -> np.ndarray:
+        """-1 for anomalies and +1 for normal points, (n,), at `threshold_`."""
+        return np.where(self.decision_function(X) < 0, -1, 1)
+
+    def score_tasks(self, episodes: Episodes) -> tuple[np.ndarray, np.ndarray]:
+        """Fit on each support set and score its query set.
+
+        Returns:
+            scores (T, Q) and thresholds (T,).
+        """
+        scores, thresholds = [], []
+        for task in episodes:
+            fitted = clone(self).fit(task.support_x[0], task.support_y[0])
+            scores.append(fitted.anomaly_score(task.query_x[0]))
+            thresholds.append(fitted.threshold_)
+        return np.array(scores), np.array(thresholds)
+
+
+class MetaDetector(Detector):
+    """A detector that learns across tasks (`meta_fit`) how to adapt to one (`fit`).
+
+    This class holds what all gradient-based methods share; they differ in `_start`, what is learnt across tasks, and
+    `_step`, the rule of one inner step. Without `meta_fit`, `fit` trains from the random start.
+
+    Args:
+        inner_steps: number K of inner steps.
+        inner_lr: size of the inner steps, where they are not learnt (and their start where they are).
+        hidden: widths of the network's hidden layers; () is a linear model.
+        loss: inner loss, "cross_entropy", "squared" or "focal".
+        balanced: let both classes of a support set weigh the same, whatever their numbers.
+        meta_lr: step size of the outer loop (Adam).
+        meta_steps: number of outer steps.
+        meta_batch: tasks per outer step.
+        standardize: subtract the mean and divide by the standard deviation of normal support points, those of the
+            meta-training tasks or, without `meta_fit`, of the one support set.
+        contamination: a number in (0, 0.5] puts the threshold where that share of the normal support points would
+            be flagged; "auto" puts it at logit 0 (probability one half), or, if neither `meta_fit` nor a labelled
+            anomaly has given the logit a meaning, where 5 % of them would be.
+        dtype: "float64" or "float32".
+        device: where to compute, "cpu" or "cuda".
+        random_state: seed or `numpy.random.Generator` for the start and the meta-training tasks.
+
+    Attributes:
+        meta_: meta-parameters, a dict of tensors, set by `meta_fit`.
+        trained_on_: the family given to `meta_fit`, so that `evaluate` can refuse to test on it.
+        history_: dict of lists, ``loss`` (each outer step) and ``valid_loss`` (each check), set by `meta_fit`.
+        params_: adapted parameters with a task axis of length 1, set by `fit`.
+    """
+
+    valid_every = 20  # outer steps between two looks at the validation tasks
+    chunk = 100  # tasks adapted at once when scoring
+
+    def __init__(
+        self,
+        inner_steps: int = 3,
+        inner_lr: float = 0.1,
+        hidden: tuple[int, ...] = (),
+        loss: str = "cross_entropy",
+        balanced: bool = False,
+        meta_lr: float = 0.02,
+        meta_steps: int = 400,
+        meta_batch: int = 25,
+        standardize: bool = True,
+        contamination: float | str = "auto",
+        dtype: str = "float64",
+        device: str = "cpu",
+        random_state=None,
+    ):
+        self.inner_steps = inner_steps
+        self.inner_lr = inner_lr
+        self.hidden = hidden
+        self.loss = loss
+        self.balanced = balanced
+        self.meta_lr = meta_lr
+        self.meta_steps = meta_steps
+        self.meta_batch = meta_batch
+        self.standardize = standardize
+        self.contamination = contamination
+        self.dtype = dtype
+        self.device = device
+        self.random_state = random_state
+
+    # What a method defines.
+
+    def _start(self, n_features: int, rng: np.random.Generator) -> Params:
+        """Meta-parameters before training; names beginning with ``start.`` are the learner's."""
+        network = MLP(n_features, self.hidden).init(rng)
+        return {f"start.{name}": value for name, value in network.items()}
+
+    def _step(self, meta: Params):
+        """The update rule (name, value, gradient) -> value of one inner step."""
+        raise NotImplementedError
+
+    # What they share.
+
+    def _check_params(self) -> None:
+        for name in ("inner_steps", "meta_steps", "meta_batch"):
+            check_scalar(getattr(self, name), name, Integral, min_val=1)
+        for name in ("inner_lr", "meta_lr"):
+            check_scalar(getattr(self, name), name, Real, min_val=0, include_boundaries="neither")
+            if not np.isfinite(getattr(self, name)):
+                raise ValueError(f"{name} must be a finite number, got {getattr(self, name)}.")
+        if not all(isinstance(width, Integral) and width >= 1 for width in self.hidden):
+            raise ValueError(f"hidden must hold the layers' widths, integers of at least 1, got {self.hidden!r}.")
+        if self.loss not in LOSSES:
+            raise ValueError(f"loss must be one of {', '.join(LOSSES)}, got {self.loss!r}.")
+        if self.dtype not in ("float32", "float64"):
+            raise ValueError(f"dtype must be 'float32' or 'float64', got {self.dtype!r}.")
+        if str(self.device).startswith("cuda") and not torch.cuda.is_available():
+            raise ValueError(f"device={self.device!r} needs a CUDA GPU, and PyTorch sees none here; use 'cpu'.")
+
+    def _to(self, values: Params) -> Params:
+        dtype = getattr(torch, self.dtype)
+        return {name: torch.as_tensor(v).to(self.device, dtype) for name, v in values.items()}
+
+    def _scaling(self, x: Tensor, y: Tensor) -> Params:
+        """Mean and standard deviation of the normal points of each task: (T, 1, d)."""
+        weight = (y == 0).to(x.dtype).unsqueeze(-1)
+        count = weight.sum(1, keepdim=True)
+        location = (weight * x).sum(1, keepdim=True) / count
+        scale = ((weight * (x - location) ** 2).sum(1, keepdim=True) / count).sqrt()
+        if not self.standardize:
+            location, scale = torch.zeros_like(location), torch.ones_like(scale)
+        return {
+            "location": location,
+            "scale": torch.where(scale > 100 * torch.finfo(x.dtype).eps * location.abs(), scale, 1.0),
+        }
+
+    def _logit(self, params: Params, scaling: Params, x: Tensor) -> Tensor:
+        return MLP(x.shape[-1], self.hidden)(params, (x - scaling["location"]) / scaling["scale"])
+
+    def _adapt(self, meta: Params, x: Tensor, y: Tensor, second_order: bool) -> Params:
+        """Adapt the shared start to every task's support set: x (T, S, d), y (T, S)."""
+        start = {name[6:]: value for name, value in meta.items() if name.startswith("start.")}
+
+        def support_loss(params: Params) -> Tensor:
+            loss = LOSSES[self.loss](self._logit(params, meta, x), y)
+            return balanced_mean(loss, y) if self.balanced else loss.mean(-1)
+
+        with torch.enable_grad():
+            if not second_order:  # the start needs a gradient for the inner loop even outside training
+                start = {name: value.detach().requires_grad_() for name, value in start.items()}
+            return adapt(support_loss, per_task(start, len(x)), self._step(meta), self.inner_steps, second_order)
+
+    def _query_loss(self, meta: Params, episodes: Episodes) -> Tensor:
+        """L of equation ``meta-objective``: mean over tasks of the query loss after adaptation."""
+        params = self._adapt(meta, episodes.support_x, episodes.support_y, second_order=True)
+        return cross_entropy(self._logit(params, meta, episodes.query_x), episodes.query_y).mean()
+
+    def meta_fit(self, train: TaskFamily, valid: TaskFamily | None = None):
+        """Learn across tasks by gradient descent on the query loss after adaptation.
+
+        Args:
+            train: family to learn from.
+            valid: family to choose the best outer step on; its units must not be in `train`.
+
+        Raises:
+            ValueError: if the families overlap or a parameter is out of range.
+        """
+        check_disjoint(train, valid)
+        self._check_params()
+        rng = np.random.default_rng(self.random_state)
+
+        def sample(family: TaskFamily, n_tasks: int) -> Episodes:
+            drawn = family.sample(n_tasks, rng).to(self.device, getattr(torch, self.dtype))
+            flat = {n: getattr(drawn, n).flatten(2) for n in ("support_x", "query_x")}
+            return Episodes(flat["support_x"], drawn.support_y, flat["query_x"], drawn.query_y, drawn.units)
+
+        first = sample(train, max(self.meta_batch, 100))
+        x, y = first.support_x.flatten(0, 1)[None], first.support_y.flatten()[None]
+        n_features = x.shape[-1]
+        learnt = self._to(self._start(n_features, rng))
+        for value in learnt.values():
+            value.requires_grad_()
+        meta = {**self._scaling(x, y), **learnt}
+        optimizer = torch.optim.Adam(learnt.values(), lr=self.meta_lr)
+        watched = sample(valid, 100) if valid is not None else None
+        if watched is not None and watched.query_x.shape[-1] != n_features:
+            raise ValueError(
+                f"Validation tasks have {watched.query_x.shape[-1]} features, training tasks {n_features}: "
+                "take both from one family."
+            )
+        history, best = {"loss": [], "valid_loss": []}, (np.inf, None)
+        for i in progress(range(1, self.meta_steps + 1), type(self).__name__):
+            loss = self._query_loss(meta, sample(train, self.meta_batch))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            history["loss"].append(loss.item())
+            if watched is not None and (i % self.valid_every == 0 or i == self.meta_steps):
+                history["valid_loss"].append(self._query_loss(meta, watched).item())
+                if history["valid_loss"][-1] < best[0]:
+                    best = history["valid_loss"][-1], {n: v.detach().clone() for n, v in meta.items()}
+        if not np.isfinite(history["loss"][-1]):
+            raise ValueError("Meta-training diverged: lower meta_lr or inner_lr, or leave standardize=True.")
+        self.meta_ = best[1] or {name: value.detach().clone() for name, value in meta.items()}
+        self.history_ = history
+        self.n_features_in_ = n_features
+        for stale in ("feature_names_in_", "params_", "scaling_", "threshold_", "offset_"):
+            vars(self).pop(stale, None)  # what an earlier `fit` left
+        self.trained_on_ = train
+        return self
+
+    def _width(self) -> int | None:
+        return self.n_features_in_ if hasattr(self, "meta_") else None
+
+    def _adapted(self, x: Tensor, y: Tensor) -> tuple[Params, Params]:
+        """Adapted parameters and scaling for the support sets x (T, S, d), y (T, S)."""
+        meta = getattr(self, "meta_", None)
+        if meta is None:
+            start = self._start(x.shape[-1], np.random.default_rng(self.random_state))
+            meta = {**self._scaling(x, y), **self._to(start)}
+        if x.shape[-1] != meta["location"].shape[-1]:
+            width = meta["location"].shape[-1]
+            raise ValueError(
+                f"X has {x.shape[-1]} features, but {type(self).__name__} is expecting {width} features as input."
+            )
+        params = self._adapt(meta, x, y, second_order=False)
+        if not all(value.isfinite().all() for value in params.values()):
+            raise ValueError("The inner loop diverged: lower inner_lr or inner_steps, or leave standardize=True.")
+        return {n: v.detach() for n, v in params.items()}, {n: meta[n] for n in SCALING}
+
+    def _threshold(self, normal_scores: np.ndarray, y: np.ndarray) -> float:
+        if self.contamination == "auto" and (hasattr(self, "meta_") or y.any()):
+            return 0.0
+        return super()._threshold(normal_scores, y)
+
+    def _fit(self, X: np.ndarray, y: np.ndarray) -> None:
+        self._check_params()
+        support = self._to({"x": X[None].copy(), "y": y[None]})
+        self.params_, self.scaling_ = self._adapted(support["x"], support["y"])
+
+    def _score(self, X: np.ndarray) -> np.ndarray:
+        x = self._to({"x": X[None].copy()})["x"]  # PyTorch refuses read-only arrays
+        return self._logit(self.params_, self.scaling_, x)[0].cpu().numpy().astype(np.float64)
+
+    def score_tasks(self, episodes: Episodes) -> tuple[np.ndarray, np.ndarray]:
+        """Adapt to all support sets, many at a time, and score their query sets.
+
+        Returns:
+            scores (T, Q) and thresholds (T,), the same as from `fit` and `anomaly_score` task by task.
+        """
+        self._check_params()
+        scores, thresholds = [], []
+        for first in range(0, len(episodes), self.chunk):
+            part = episodes[slice(first, first + self.chunk)].to(self.device, getattr(torch, self.dtype))
+            x, y = part.support_x.flatten(2), part.support_y
+            params, scaling = self._adapted(x, y)
+            scores.append(self._logit(params, scaling, part.query_x.flatten(2)).cpu().numpy())
+            support = self._logit(params, scaling, x).cpu().numpy()
+            labels = y.cpu().numpy()
+            thresholds += [self._threshold(s[label == 0], label) for s, label in zip(support, labels, strict=True)]
+        return np.concatenate(scores).astype(np.float64), np.array(thresholds)
+
+    # Files.
+
+    def save(self, path) -> None:
+        """Write the detector to one ``.npz`` file of plain arrays and JSON; no pickle.
+
+        Raises:
+            ValueError: if it was neither meta-trained nor fitted, or `random_state` is not a plain number.
+        """
+        arrays = {}
+        for group in ("meta_", "params_", "scaling_"):
+            for name, value in getattr(self, group, {}).items():
+                arrays[f"{group}/{name}"] = value.cpu().numpy()
+        if not arrays:
+            raise ValueError("Nothing to save: call meta_fit or fit first.")
+        plain = {
+            n: getattr(self, n) for n in ("threshold_", "offset_", "n_features_in_", "history_") if hasattr(self, n)
+        }
+        if hasattr(self, "trained_on_"):
+            plain["source"] = self.trained_on_.source
+        try:
+            header = json.dumps({"class": type(self).__name__, "params": self.get_params(), "state": plain})
+        except TypeError as error:
+            raise ValueError(f"Only plain parameters can be saved (use an integer random_state): {error}") from None
+        if hasattr(self, "trained_on_"):
+            arrays["units"] = self.trained_on_.units
+        path = Path(path)
+        part = path.with_name(f"{path.name}.{os.getpid()}.part")
+        try:  # never a half-written file under the final name
+            with open(part, "wb") as file:
+                np.savez(file, header=np.array(header), **arrays)
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path) -> MetaDetector:
+        """Read a detector written by `save`.
+
+        Raises:
+            ValueError: if the file is damaged, no detector's, or holds another kind of detector.
+        """
+        try:
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+                arrays = dict(archive)
+            header = json.loads(str(arrays.pop("header")))
+            kind, params, state = header["class"], header["params"], header["state"]
+        except OSError:
+            raise  # no such file, no permission: the system's message says it
+        except Exception as error:
+            raise ValueError(f"{path} is damaged or not a saved detector: {error}") from None
+        if kind != cls.__name__:
+            raise ValueError(f"{path} holds a {kind}; load it with {kind}.load(path).")
+        detector = cls(**params | {"hidden": tuple(params["hidden"])})
+        if "units" in arrays:
+            source = state.pop("source")
+            source = tuple(source) if isinstance(source, list) else source
+            detector.trained_on_ = SimpleNamespace(source=source, units=arrays.pop("units"))
+        for name, value in state.items():
+            setattr(detector, name, value)
+        for key, value in arrays.items():
+            group, name = key.split("/", 1)
+            vars(detector).setdefault(group, {})[name] = torch.as_tensor(value).to(detector.device)
+        return detector

@@ -1,0 +1,126 @@
+"""Figures of merit against scikit-learn, and the interval by simulation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn import metrics as reference
+
+from metaad_tutorial import metrics
+from metaad_tutorial.metrics import Interval, interval
+
+
+def batch(seed, tasks=20, n=13, ties=False):
+    """Random labels, both classes in every task, and scores."""
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, 2, (tasks, n))
+    y[:, 0], y[:, 1] = 0, 1
+    score = rng.normal(size=y.shape)
+    return y, np.round(score) if ties else score
+
+
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [(metrics.auroc, reference.roc_auc_score), (metrics.average_precision, reference.average_precision_score)],
+)
+def test_ranking_figures_agree_with_scikit_learn(ours, theirs, ties):
+    y, score = batch(0, ties=ties)
+    got = ours(y, score)
+    assert got.shape == (20,)
+    assert np.allclose(got, [theirs(a, b) for a, b in zip(y, score, strict=True)], rtol=0, atol=1e-12)
+    assert float(ours(y[0], score[0])) == got[0]  # one task needs no task axis
+    assert ours(y.reshape(4, 5, 13), score.reshape(4, 5, 13)).shape == (4, 5)
+
+
+def test_auroc_counts_pairs_and_halves_ties():
+    assert metrics.auroc([0, 0, 1, 1], [0, 1, 1, 2]) == (1 + 1 + 0.5 + 1) / 4
+    assert metrics.auroc([0, 1, 0, 1], [5, 5, 5, 5]) == 0.5
+    assert metrics.auroc([0, 1], [0, 1]) == 1 and metrics.auroc([1, 0], [0, 1]) == 0
+
+
+def test_decision_figures_agree_with_scikit_learn():
+    y, score = batch(1)
+    flagged = score > 0
+    counts = metrics.counts(y, flagged)
+    for t in range(len(y)):
+        tn, fp, fn, tp = reference.confusion_matrix(y[t], flagged[t], labels=[0, 1]).ravel()
+        assert (counts.tp[t], counts.fp[t], counts.tn[t], counts.fn[t]) == (tp, fp, tn, fn)
+        assert metrics.accuracy(y, flagged)[t] == pytest.approx(reference.accuracy_score(y[t], flagged[t]))
+        assert metrics.f1(y, flagged)[t] == pytest.approx(reference.f1_score(y[t], flagged[t]))
+
+
+def test_f1_without_anomalies_is_defined():
+    assert metrics.f1([0, 0, 0], [False, False, False]) == 0
+    assert metrics.f1([0, 0, 1], [False, False, False]) == 0
+
+
+def test_efficiency_is_correct_decisions_per_second():
+    y, flagged = [0, 0, 1, 1], [True, False, True, False]
+    assert metrics.efficiency(y, flagged, 0.5) == 4
+    assert metrics.efficiency(y, flagged, 2) == metrics.accuracy(y, flagged) * 4 / 2
+
+
+@pytest.mark.parametrize("seconds", [0, -1.0, np.nan])
+def test_efficiency_needs_a_time(seconds):
+    with pytest.raises(ValueError, match="total_time must be a positive number of seconds"):
+        metrics.efficiency([0, 1], [0, 1], seconds)
+
+
+RANKING = (metrics.auroc, metrics.average_precision)
+ALL = (*RANKING, metrics.accuracy, metrics.f1, metrics.counts)
+
+
+@pytest.mark.parametrize("figure", ALL)
+@pytest.mark.parametrize(
+    ("y", "values", "message"),
+    [
+        ([0, 1, 1], [0.1, 0.2], "one non-empty shape"),
+        ([[0, 1]], [0.1, 0.2], "one non-empty shape"),
+        ([], [], "one non-empty shape"),
+        ([0, 1], [np.nan, 0.2], "must be finite; found NaN"),
+        ([0, 1], [np.inf, 0.2], "must be finite"),
+        ([1, 2], [0.1, 0.2], r"must be 0 \(normal\) or 1"),
+        ([-1, 1], [0.1, 0.2], r"must be 0 \(normal\) or 1"),
+        ([np.nan, 1], [0.1, 0.2], r"must be 0 \(normal\) or 1"),
+    ],
+)
+def test_bad_values(figure, y, values, message):
+    with pytest.raises(ValueError, match=message):
+        figure(y, values)
+
+
+@pytest.mark.parametrize("figure", RANKING)
+@pytest.mark.parametrize("y", [[0, 0], [1, 1], [[0, 1], [1, 1]], [[0, 1], [0, 0]]])
+def test_ranking_needs_both_classes_in_every_task(figure, y):
+    with pytest.raises(ValueError, match="one class is missing"):
+        figure(y, np.zeros(np.shape(y)))
+
+
+def test_interval_is_student_s():
+    values = np.random.default_rng(0).normal(size=12)
+    for level in (0.9, 0.95):
+        want = stats.ttest_1samp(values, 0).confidence_interval(level)
+        got = interval(values, level)
+        assert got.mean == pytest.approx(values.mean())
+        assert (got.low, got.high) == pytest.approx((want.low, want.high))
+    assert interval([2.0, 2.0, 2.0]) == (2.0, 2.0, 2.0)
+
+
+def test_interval_covers_the_truth_as_often_as_it_says():
+    samples = np.random.default_rng(0).normal(loc=1.0, size=(1000, 5))
+    for level in (0.8, 0.95):
+        held = np.mean([low <= 1.0 <= high for _, low, high in (interval(s, level) for s in samples)])
+        assert abs(held - level) < 4 * np.sqrt(level * (1 - level) / 1000)
+
+
+@pytest.mark.parametrize("values", [[0.5], [], [[0.5, 0.6]], 0.5])
+def test_interval_needs_two_tasks(values):
+    with pytest.raises(ValueError, match="at least 2 tasks"):
+        interval(values)
+
+
+def test_interval_prints_short():
+    assert f"{Interval(0.5, 0.25, 0.75)}" == "0.500 [0.250, 0.750]"
+    assert f"{Interval(0.5, 0.25, 0.75):.1f}" == "0.5 [0.2, 0.8]"
