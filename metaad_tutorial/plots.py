@@ -89,7 +89,7 @@ def intervals(
         error = [[value.mean - value.low], [value.high - value.mean]]
         ax.errorbar(value.mean, row, xerr=error, fmt="o", color=NORMAL, capsize=4, markersize=6)
         ax.annotate(f"{value.mean:.3f}", (value.mean, row), xytext=(0, 7), textcoords="offset points",
-                    ha="center", fontsize=9)  # fmt: skip
+                    ha="center", fontsize=9, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6})  # fmt: skip
     ax.set_yticks(rows, list(results))
     ax.set_ylim(-0.6, len(results) - 0.2)
     for at, name, dash in ((ceiling, ceiling_label, "--"), (chance, "chance", ":")):
@@ -142,7 +142,7 @@ def heatmap(ax: Axes, values, rows: Sequence[str], columns: Sequence[str], *, di
         ax.text(
             j,
             i,
-            f"{value:.{digits}f}",
+            f"{round(value, digits) + 0.0:.{digits}f}",  # no minus before a rounded 0
             ha="center",
             va="center",
             fontsize=8,

@@ -3,7 +3,7 @@
 //   node check_pages.mjs [--screenshots DIR] [--only TEXT] HTML_FOLDER
 //   node check_pages.mjs --self-test HTML_FOLDER
 //
-// A page fails on: a formula error or a formula left as TeX; a request that leaves the machine or
+// A page fails on: a formula error, an unknown command, a formula left as TeX or wider than the page; a request that leaves the machine or
 // finds no file; a script error or console error; an image without alt text; a violation found by
 // axe-core (light and dark); a search without a hit; a document wider than a phone of 390 px.
 //
@@ -72,6 +72,15 @@ function inspect(phoneWidth) {
   for (const math of document.querySelectorAll("span.math, div.math"))
     if (!math.querySelector("mjx-container"))
       problems.push(["formula", `formula left as TeX: ${cut(math.textContent)}`]);
+  // MathJax prints a command it does not know in red and calls it no error
+  for (const unknown of document.querySelectorAll("mjx-mtext[style*='color: red']"))
+    problems.push(["formula", `unknown command in formula: ${cut(unknown.closest("mjx-container").parentElement.textContent)}`]);
+  if (!phoneWidth)
+    for (const math of document.querySelectorAll("div.math mjx-container")) {
+      const box = math.closest("div.math");
+      if (box.scrollWidth > box.clientWidth + 1)
+        problems.push(["formula", `formula ${box.id || ""} is wider than the page: ${box.scrollWidth} of ${box.clientWidth} px`]);
+    }
   for (const img of document.querySelectorAll("img"))
     // the logo repeats the title beside it, so that an empty alt is right there
     if (!img.getAttribute("alt")?.trim() && !img.closest(".navbar-brand"))
@@ -165,6 +174,8 @@ async function selfTest(book) {
   const cases = {
     "good": [null, html('<p>Words and <span class="math">\\(a=\\frac{1}{2}\\)</span>.</p>', math)],
     "formula-error": ["formula", html('<span class="math">\\(\\frac{1}{\\)</span>', math)],
+    "formula-unknown": ["formula", html('<span class="math">\\(\\nosuch a\\)</span>', math)],
+    "formula-wide": ["formula", html(`<div class="math" style="overflow-x:auto">\\[${"abcdefgh+".repeat(40)}a\\]</div>`, math)],
     "formula-raw": ["formula", html('<span class="math">\\(a\\)</span>')],
     "network": ["request", html('<p>Words</p><img alt="A dot" src="https://example.com/dot.png">')],
     "missing-file": ["request", html('<p>Words</p><img alt="A dot" src="no-such-dot.png">')],
