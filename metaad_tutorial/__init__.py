@@ -8,6 +8,7 @@ from .episodes import Episodes, TaskFamily, check_disjoint
 from .evaluation import Evaluation, evaluate, judge
 from .families.classes import class_tasks, table_tasks
 from .families.fleet import Fleet
+from .families.glyphs import Glyphs
 from .families.tables import TABLES, feature_names, load_classes, load_table
 from .maml import MAML
 from .networks import MLP
@@ -22,6 +23,7 @@ __all__ = [
     "Episodes",
     "Evaluation",
     "Fleet",
+    "Glyphs",
     "Mahalanobis",
     "MetaDetector",
     "NearestNeighbor",

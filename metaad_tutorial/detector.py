@@ -152,7 +152,7 @@ class MetaDetector(Detector):
     """A detector that learns across tasks (`meta_fit`) how to adapt to one (`fit`).
 
     This class holds what all gradient-based methods share; they differ in `_start`, what is learnt across tasks, and
-    `_step`, the rule of one inner step. Without `meta_fit`, `fit` trains from the random start.
+    `_step`, the rule of one inner step. Without `meta_fit`, `fit` trains from the untrained start.
 
     Args:
         inner_steps: number K of inner steps.

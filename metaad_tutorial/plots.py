@@ -54,8 +54,8 @@ def points(ax: Axes, X, y, *, query: bool = False, labels: bool = True) -> Axes:
             face = "none" if query else color
             edge = color if query else "white"
             ax.scatter(
-                *X[own].T, marker=MARKERS[label], s=44, facecolors=face, edgecolors=edge, linewidths=1,
-                label=NAMES[label] if labels else None, zorder=3,
+                *X[own].T, marker=MARKERS[label], s=44 if query else 60, facecolors=face, edgecolors=edge, linewidths=1,
+                label=NAMES[label] if labels else None, zorder=3 if query else 4,
             )  # fmt: skip
     return ax
 

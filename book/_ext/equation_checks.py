@@ -14,8 +14,8 @@ from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx.util.docutils import SphinxDirective
 
-COLUMNS = ("Equation", "Statement", "How it is checked", "Test")
-WIDTHS = (10, 40, 30, 20)
+COLUMNS = ("Equation", "Statement", "How it is checked")
+WIDTHS = (10, 45, 45)
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class EquationChecks(SphinxDirective):
         group += [head, body]
         head += self._row(COLUMNS)
         for check in checks:
-            body += self._row((f"{{eq}}`{check.label}`", check.statement, check.how, f"`{check.test}`"))
+            body += self._row((f"{{eq}}`{check.label}`", check.statement, f"{check.how}: `{check.test}`"))
         count = nodes.paragraph("", f"{len(checks)} equations, each with its check.")
         return [count, table]
 

@@ -104,8 +104,8 @@ class Fleet(TaskFamily):
         """Log odds of an anomaly given the support set, by someone who knows the fleet but not the machine.
 
         Equation ``fleet-posterior``: the mean of the machine is integrated out exactly, its anomaly direction
-        over `n_directions` random ones (the one there is, if all machines share it). No method
-        that sees the same support set has a higher expected accuracy.
+        over `n_directions` random ones (the one there is, if all machines share it). No method that sees the
+        same support set, and one query point at a time, has a higher expected accuracy.
 
         Returns:
             (T, Q) log odds at even prior; above 0 the point is more likely anomalous.
