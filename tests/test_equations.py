@@ -324,8 +324,8 @@ def test_likelihood_ratio():
 
 @equation(
     "quantile-threshold",
-    statement="$P(f(x_{new}) > s_{(k)}) = k/(n+1)$ for exchangeable scores",
-    how="exhaustive: all orders of $n + 1 = 6$ scores, every $k$; with ties the probability is at most that",
+    statement="$P(f(x_{new}) > s_{(r)}) = r/(n+1)$ for exchangeable scores",
+    how="exhaustive: all orders of $n + 1 = 6$ scores, every $r$; with ties the probability is at most that",
 )
 def test_quantile_threshold():
     for scores, tied in (((1, 2, 3, 4, 5, 6), False), ((1, 2, 2, 3, 3, 3), True)):
@@ -341,8 +341,8 @@ def test_quantile_threshold():
 
 @equation(
     "false-alarm-spread",
-    statement=r"given the calibration points, the FPR follows $\mathrm{Beta}(k, n + 1 - k)$",
-    how="Kolmogorov-Smirnov test of 20,000 calibrations with exponential scores; mean $k/(n+1)$ to 1 %",
+    statement=r"given the calibration points, the FPR follows $\mathrm{Beta}(r, n + 1 - r)$",
+    how="Kolmogorov-Smirnov test of 20,000 calibrations with exponential scores; mean $r/(n+1)$ to 1 %",
 )
 def test_false_alarm_spread():
     from scipy.stats import beta, kstest
@@ -500,8 +500,8 @@ def test_fleet_accuracy():
 
 @equation(
     "fleet-linear",
-    statement="A linear score $v^T x$ has the AUROC $\\Phi(\\delta v^T u / \\sqrt{2 v^T \\Sigma v})$",
-    how="simulation for random $v$ within four standard errors; at $v = \\Sigma^{-1} u$ it is the ceiling",
+    statement="Linear score $\\gamma^T x$: AUROC $\\Phi(\\delta \\gamma^T u / \\sqrt{2 \\gamma^T \\Sigma \\gamma})$",
+    how="simulation for random $\\gamma$ within four standard errors; at $\\gamma = \\Sigma^{-1} u$ it is the ceiling",
 )
 def test_fleet_linear():
     fleet = metaad.Fleet(n_machines=300, n_features=4, normal_queries=40, anomalous_queries=40)
@@ -619,7 +619,7 @@ def test_fleet_support_accuracy():
 
 @equation(
     "winners-curse",
-    statement="$E \\max_{j \\le k} z_j \\le s \\sqrt{2 \\ln k}$ for Gaussian noise of standard deviation $s$",
+    statement="$E \\max_{j \\le M} \\xi_j \\le \\sigma \\sqrt{2 \\log M}$ for Gaussian noise of deviation $\\sigma$",
     how="exact expected maximum by numerical integration, and simulated dependent noise",
 )
 def test_winners_curse():
