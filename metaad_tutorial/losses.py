@@ -1,4 +1,4 @@
-"""Losses of a logit against a 0/1 label, one value per point (chapters 1, 3 and 4)."""
+"""Losses of a logit against a 0/1 label, one value per point (chapter 3)."""
 
 from __future__ import annotations
 

@@ -3,9 +3,10 @@
 //   node check_pages.mjs [--screenshots DIR] [--only TEXT] HTML_FOLDER
 //   node check_pages.mjs --self-test HTML_FOLDER
 //
-// A page fails on: a formula error, an unknown command, a formula left as TeX or wider than the page; a request that leaves the machine or
-// finds no file; a script error or console error; an image without alt text; a violation found by
-// axe-core (light and dark); a search without a hit; a document wider than a phone of 390 px.
+// A page fails on: a formula error, an unknown command, a formula left as TeX or wider than the
+// page; a request that leaves the machine or finds no file; a script error or console error; an
+// image without alt text; a violation found by axe-core (light and dark); a search without a hit; a
+// document wider than a phone of 390 px.
 //
 // --screenshots stores every page at both widths in both themes. --self-test writes pages broken in
 // one way each and expects each to be found; formulas come from the MathJax of HTML_FOLDER.
