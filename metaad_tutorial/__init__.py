@@ -10,8 +10,8 @@ from .families.classes import class_tasks, table_tasks
 from .families.fleet import Fleet
 from .families.glyphs import Glyphs
 from .families.tables import TABLES, feature_names, load_classes, load_table
-from .maml import MAML
-from .networks import MLP
+from .maml import MAML, Reptile
+from .networks import MLP, ConvNet, ModuleNetwork
 from .runtime import set_reproducible
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "MAML",
     "MLP",
     "TABLES",
+    "ConvNet",
     "Detector",
     "Episodes",
     "Evaluation",
@@ -26,7 +27,9 @@ __all__ = [
     "Glyphs",
     "Mahalanobis",
     "MetaDetector",
+    "ModuleNetwork",
     "NearestNeighbor",
+    "Reptile",
     "TaskFamily",
     "adapt",
     "check_disjoint",

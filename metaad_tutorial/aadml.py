@@ -41,4 +41,4 @@ class AADML(MetaDetector):
         return meta
 
     def _step(self, meta: Params):
-        return lambda name, value, grad: value - mgd(torch.stack([value, grad], -1), meta[f"rule.{name}"])
+        return lambda name, value, grad, k: value - mgd(torch.stack([value, grad], -1), meta[f"rule.{name}"])

@@ -13,7 +13,7 @@ Params = dict[str, Tensor]
 def adapt(
     loss: Callable[[Params], Tensor],
     params: Params,
-    step: Callable[[str, Tensor, Tensor], Tensor],
+    step: Callable[[str, Tensor, Tensor, int], Tensor],
     steps: int,
     second_order: bool = True,
 ) -> Params:
@@ -22,17 +22,18 @@ def adapt(
     Args:
         loss: maps parameters to (T,) support losses, one per task.
         params: tensors with a leading task axis (T, ...), attached to the graph of what they came from.
-        step: the update rule (name, value, gradient) -> new value; methods differ in it.
+        step: the update rule (name, value, gradient, k) -> new value of step k = 0, ..., K-1; methods differ in it.
         steps: number of inner steps K.
-        second_order: keep the graph through the gradients, for the exact meta-gradient.
+        second_order: keep the graph through the gradients, for the exact meta-gradient (equation ``maml-gradient``);
+            without it the gradients are constants (equation ``maml-first-order``).
 
     Returns:
         The adapted parameters, same shapes.
     """
-    for _ in range(steps):
+    for k in range(steps):
         total = loss(params).sum()  # tasks do not mix: the gradient of the sum is each task's own
-        grads = torch.autograd.grad(total, list(params.values()), create_graph=second_order)
-        params = {name: step(name, value, grad) for (name, value), grad in zip(params.items(), grads, strict=True)}
+        grads = torch.autograd.grad(total, list(params.values()), create_graph=second_order, materialize_grads=True)
+        params = {name: step(name, value, grad, k) for (name, value), grad in zip(params.items(), grads, strict=True)}
     return params
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import os
+import inspect
 from numbers import Integral, Real
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,12 +11,13 @@ import torch
 from sklearn.base import BaseEstimator, OutlierMixin, clone
 from sklearn.utils import ClassifierTags, check_scalar
 from sklearn.utils.validation import check_is_fitted, validate_data
-from torch import Tensor
+from torch import Tensor, nn
 
+from . import files, ranks
 from .adapt import Params, adapt, per_task
 from .episodes import Episodes, TaskFamily, check_disjoint
 from .losses import LOSSES, balanced_mean, cross_entropy
-from .networks import MLP
+from .networks import MLP, ConvNet, ModuleNetwork
 from .runtime import progress
 
 SCALING = ("location", "scale")  # meta-parameters that are measured, not learnt by gradient
@@ -158,13 +157,15 @@ class MetaDetector(Detector):
         inner_steps: number K of inner steps.
         inner_lr: size of the inner steps, where they are not learnt (and their start where they are).
         hidden: widths of the network's hidden layers; () is a linear model.
+        network: instead of these layers a `ConvNet`, or any `torch.nn.Module` from rows (n, d) to n logits.
         loss: inner loss, "cross_entropy", "squared" or "focal".
         balanced: let both classes of a support set weigh the same, whatever their numbers.
         meta_lr: step size of the outer loop (Adam).
         meta_steps: number of outer steps.
         meta_batch: tasks per outer step.
+        patience: stop after this many looks at the validation tasks, one every 20 outer steps, without improvement.
         standardize: subtract the mean and divide by the standard deviation of normal support points, those of the
-            meta-training tasks or, without `meta_fit`, of the one support set.
+            meta-training tasks or, without `meta_fit`, of the one support set; one for all pixels under a `ConvNet`.
         contamination: a number in (0, 0.5] puts the threshold where that share of the normal support points would
             be flagged; "auto" puts it at logit 0 (probability one half), or, if neither `meta_fit` nor a labelled
             anomaly has given the logit a meaning, where 5 % of them would be.
@@ -187,11 +188,13 @@ class MetaDetector(Detector):
         inner_steps: int = 3,
         inner_lr: float = 0.1,
         hidden: tuple[int, ...] = (),
+        network: ConvNet | nn.Module | None = None,
         loss: str = "cross_entropy",
         balanced: bool = False,
         meta_lr: float = 0.02,
         meta_steps: int = 400,
         meta_batch: int = 25,
+        patience: int | None = None,
         standardize: bool = True,
         contamination: float | str = "auto",
         dtype: str = "float64",
@@ -201,27 +204,47 @@ class MetaDetector(Detector):
         self.inner_steps = inner_steps
         self.inner_lr = inner_lr
         self.hidden = hidden
+        self.network = network
         self.loss = loss
         self.balanced = balanced
         self.meta_lr = meta_lr
         self.meta_steps = meta_steps
         self.meta_batch = meta_batch
+        self.patience = patience
         self.standardize = standardize
         self.contamination = contamination
         self.dtype = dtype
         self.device = device
         self.random_state = random_state
 
+    def __init_subclass__(cls, **kwargs):
+        """Show a subclass's ``__init__(self, own, **shared)`` with all its parameters, as scikit-learn expects."""
+        super().__init_subclass__(**kwargs)
+        if "__init__" in vars(cls):
+            shared = inspect.signature(super(cls, cls).__init__).parameters
+            own = inspect.signature(cls.__init__).parameters
+            named = {n: p for n, p in {**own, **shared}.items() if p.kind is not p.VAR_KEYWORD}
+            cls.__init__.__signature__ = inspect.Signature(named.values())
+
     # What a method defines.
+
+    second_order = True  # differentiate through the gradients of the inner loop
 
     def _start(self, n_features: int, rng: np.random.Generator) -> Params:
         """Meta-parameters before training; names beginning with ``start.`` are the learner's."""
-        network = MLP(n_features, self.hidden).init(rng)
-        return {f"start.{name}": value for name, value in network.items()}
+        return {f"start.{name}": value for name, value in self._network.init(rng, n_features).items()}
+
+    def _adapts(self, name: str) -> bool:
+        """Whether the inner loop changes this parameter; tasks share the others."""
+        return True
 
     def _step(self, meta: Params):
-        """The update rule (name, value, gradient) -> value of one inner step."""
+        """The update rule (name, value, gradient, k) -> value of inner step k."""
         raise NotImplementedError
+
+    def _outer_loss(self, meta: Params, episodes: Episodes) -> Tensor:
+        """What the outer loop descends: a scalar whose gradient is the meta-gradient."""
+        return self._query_loss(meta, episodes, self.second_order)
 
     # What they share.
 
@@ -232,8 +255,14 @@ class MetaDetector(Detector):
             check_scalar(getattr(self, name), name, Real, min_val=0, include_boundaries="neither")
             if not np.isfinite(getattr(self, name)):
                 raise ValueError(f"{name} must be a finite number, got {getattr(self, name)}.")
+        if self.patience is not None:
+            check_scalar(self.patience, "patience", Integral, min_val=1)
         if not all(isinstance(width, Integral) and width >= 1 for width in self.hidden):
             raise ValueError(f"hidden must hold the layers' widths, integers of at least 1, got {self.hidden!r}.")
+        if self.network is not None and self.hidden:
+            raise ValueError("Give either hidden or network, not both: a network brings its own layers.")
+        if not isinstance(self.network, ConvNet | nn.Module | None):
+            raise ValueError(f"network must be a ConvNet or a torch.nn.Module, got {type(self.network).__name__}.")
         if self.loss not in LOSSES:
             raise ValueError(f"loss must be one of {', '.join(LOSSES)}, got {self.loss!r}.")
         if self.dtype not in ("float32", "float64"):
@@ -241,92 +270,132 @@ class MetaDetector(Detector):
         if str(self.device).startswith("cuda") and not torch.cuda.is_available():
             raise ValueError(f"device={self.device!r} needs a CUDA GPU, and PyTorch sees none here; use 'cpu'.")
 
+    @property
+    def _network(self) -> MLP | ConvNet | ModuleNetwork:
+        if not isinstance(self.network, nn.Module):
+            return self.network or MLP(tuple(self.hidden))
+        wrapped = getattr(self, "_wrapped", None)
+        if wrapped is None or wrapped.origin is not self.network:
+            self._wrapped = wrapped = ModuleNetwork(self.network)
+        return wrapped
+
     def _to(self, values: Params) -> Params:
         dtype = getattr(torch, self.dtype)
         return {name: torch.as_tensor(v).to(self.device, dtype) for name, v in values.items()}
 
     def _scaling(self, x: Tensor, y: Tensor) -> Params:
-        """Mean and standard deviation of the normal points of each task: (T, 1, d)."""
+        """Mean and standard deviation of each task's normal points: x (T, S, d), y (T, S) -> (T, 1, d)."""
+        dims = (1, 2) if isinstance(self.network, ConvNet) else (1,)  # a convolution treats all pixels alike
         weight = (y == 0).to(x.dtype).unsqueeze(-1)
-        count = weight.sum(1, keepdim=True)
-        location = (weight * x).sum(1, keepdim=True) / count
-        scale = ((weight * (x - location) ** 2).sum(1, keepdim=True) / count).sqrt()
+        count = weight.expand_as(x).sum(dims, keepdim=True)
+        location = (weight * x).sum(dims, keepdim=True) / count
+        scale = ((weight * (x - location) ** 2).sum(dims, keepdim=True) / count).sqrt()
         if not self.standardize:
             location, scale = torch.zeros_like(location), torch.ones_like(scale)
-        return {
-            "location": location,
-            "scale": torch.where(scale > 100 * torch.finfo(x.dtype).eps * location.abs(), scale, 1.0),
-        }
+        scale = torch.where(scale > 100 * torch.finfo(x.dtype).eps * location.abs(), scale, 1.0)
+        shape = (len(x), 1, x.shape[-1])
+        return {"location": location.expand(shape), "scale": scale.expand(shape)}
 
     def _logit(self, params: Params, scaling: Params, x: Tensor) -> Tensor:
-        return MLP(x.shape[-1], self.hidden)(params, (x - scaling["location"]) / scaling["scale"])
+        """Logits of x (T, N, d); ``scaling["support"]``, if there, gives batch normalisation its statistics."""
+        location, scale, support = scaling["location"], scaling["scale"], scaling.get("support")
+        context = None if support is None else (support - location) / scale
+        return self._network(params, (x - location) / scale, context)
 
     def _adapt(self, meta: Params, x: Tensor, y: Tensor, second_order: bool) -> Params:
         """Adapt the shared start to every task's support set: x (T, S, d), y (T, S)."""
         start = {name[6:]: value for name, value in meta.items() if name.startswith("start.")}
-
-        def support_loss(params: Params) -> Tensor:
-            loss = LOSSES[self.loss](self._logit(params, meta, x), y)
-            return balanced_mean(loss, y) if self.balanced else loss.mean(-1)
-
+        if not second_order and not torch.is_grad_enabled():  # the inner loop needs gradients even outside training
+            start = {name: value.detach().requires_grad_() for name, value in start.items()}
+        shared = {name: value for name, value in start.items() if not self._adapts(name)}
+        own = {name: value for name, value in start.items() if name not in shared}
+        loss = self._support_loss(meta, shared, x, y)
         with torch.enable_grad():
-            if not second_order:  # the start needs a gradient for the inner loop even outside training
-                start = {name: value.detach().requires_grad_() for name, value in start.items()}
-            return adapt(support_loss, per_task(start, len(x)), self._step(meta), self.inner_steps, second_order)
+            return shared | adapt(loss, per_task(own, len(x)), self._step(meta), self.inner_steps, second_order)
 
-    def _query_loss(self, meta: Params, episodes: Episodes) -> Tensor:
+    def _support_loss(self, meta: Params, shared: Params, x: Tensor, y: Tensor):
+        """l_S of each task as a function of the parameters that adapt; `shared` are the others."""
+
+        def loss(params: Params) -> Tensor:
+            points = LOSSES[self.loss](self._logit(shared | params, meta, x), y)
+            return balanced_mean(points, y) if self.balanced else points.mean(-1)
+
+        return loss
+
+    def _context(self, meta: Params, x: Tensor) -> Params:
+        """What `_logit` needs besides parameters: the scaling, and the support set x if the network looks at it."""
+        return {name: meta[name] for name in SCALING} | ({"support": x} if self._network.uses_context else {})
+
+    def _query_loss(self, meta: Params, episodes: Episodes, second_order: bool = True) -> Tensor:
         """L of equation ``meta-objective``: mean over tasks of the query loss after adaptation."""
-        params = self._adapt(meta, episodes.support_x, episodes.support_y, second_order=True)
-        return cross_entropy(self._logit(params, meta, episodes.query_x), episodes.query_y).mean()
+        params = self._adapt(meta, episodes.support_x, episodes.support_y, second_order)
+        logit = self._logit(params, self._context(meta, episodes.support_x), episodes.query_x)
+        return cross_entropy(logit, episodes.query_y).mean()
 
-    def meta_fit(self, train: TaskFamily, valid: TaskFamily | None = None):
+    def _sample(self, family: TaskFamily, n_tasks: int, rng: np.random.Generator) -> Episodes:
+        """Draw episodes, flatten their points, and move them to where and how the detector computes."""
+        return family.sample(n_tasks, rng).to(self.device, getattr(torch, self.dtype)).flat()
+
+    def meta_fit(self, train: TaskFamily, valid: TaskFamily | None = None, checkpoint=None):
         """Learn across tasks by gradient descent on the query loss after adaptation.
+
+        Under ``torchrun`` each process takes its share of every meta-batch, and all end with the same detector.
 
         Args:
             train: family to learn from.
             valid: family to choose the best outer step on; its units must not be in `train`.
+            checkpoint: file to write the state of the training to every 20 outer steps. If it exists, training goes
+                on from it; start with the same parameters (only `meta_steps` and `patience` may differ) and families.
 
         Raises:
-            ValueError: if the families overlap or a parameter is out of range.
+            ValueError: if the families overlap, a parameter is out of range, training diverges, or the checkpoint
+                is another training's.
         """
         check_disjoint(train, valid)
         self._check_params()
-        rng = np.random.default_rng(self.random_state)
-
-        def sample(family: TaskFamily, n_tasks: int) -> Episodes:
-            drawn = family.sample(n_tasks, rng).to(self.device, getattr(torch, self.dtype))
-            flat = {n: getattr(drawn, n).flatten(2) for n in ("support_x", "query_x")}
-            return Episodes(flat["support_x"], drawn.support_y, flat["query_x"], drawn.query_y, drawn.units)
-
-        first = sample(train, max(self.meta_batch, 100))
-        x, y = first.support_x.flatten(0, 1)[None], first.support_y.flatten()[None]
-        n_features = x.shape[-1]
+        if self.patience is not None and valid is None:
+            raise ValueError("patience needs validation tasks: meta_fit(train, valid).")
+        rng = ranks.generator(self.random_state)
+        first = self._sample(train, max(self.meta_batch, 100), rng)
+        n_features = first.support_x.shape[-1]
+        scaling = self._scaling(first.support_x.flatten(0, 1)[None], first.support_y.flatten()[None])
         learnt = self._to(self._start(n_features, rng))
         for value in learnt.values():
             value.requires_grad_()
-        meta = {**self._scaling(x, y), **learnt}
+        meta = {**scaling, **learnt}
         optimizer = torch.optim.Adam(learnt.values(), lr=self.meta_lr)
-        watched = sample(valid, 100) if valid is not None else None
+        watched = self._sample(valid, 100, rng) if valid is not None else None
         if watched is not None and watched.query_x.shape[-1] != n_features:
             raise ValueError(
                 f"Validation tasks have {watched.query_x.shape[-1]} features, training tasks {n_features}: "
                 "take both from one family."
             )
-        history, best = {"loss": [], "valid_loss": []}, (np.inf, None)
-        for i in progress(range(1, self.meta_steps + 1), type(self).__name__):
-            loss = self._query_loss(meta, sample(train, self.meta_batch))
+        run = files.Training(self, train, meta, optimizer, rng)
+        if checkpoint is not None:
+            run.resume(checkpoint)
+        for i in progress(range(run.step + 1, self.meta_steps + 1), type(self).__name__):
+            if self.patience is not None and run.looks_since_best >= self.patience:
+                break
+            part, weight = ranks.share(self._sample(train, self.meta_batch, rng))
+            loss = self._outer_loss(meta, part) * weight
             optimizer.zero_grad()
             loss.backward()
+            loss = ranks.add_up(loss.detach(), *(value.grad for value in learnt.values()))
+            run.history["loss"].append(loss.item())
+            if not np.isfinite(run.history["loss"][-1]):
+                raise ValueError("Meta-training diverged: lower meta_lr or inner_lr, or leave standardize=True.")
             optimizer.step()
-            history["loss"].append(loss.item())
-            if watched is not None and (i % self.valid_every == 0 or i == self.meta_steps):
-                history["valid_loss"].append(self._query_loss(meta, watched).item())
-                if history["valid_loss"][-1] < best[0]:
-                    best = history["valid_loss"][-1], {n: v.detach().clone() for n, v in meta.items()}
-        if not np.isfinite(history["loss"][-1]):
-            raise ValueError("Meta-training diverged: lower meta_lr or inner_lr, or leave standardize=True.")
-        self.meta_ = best[1] or {name: value.detach().clone() for name, value in meta.items()}
-        self.history_ = history
+            run.step = i
+            if i % self.valid_every == 0 or i == self.meta_steps:
+                if watched is not None:
+                    part, weight = ranks.share(watched)
+                    with torch.no_grad():
+                        loss = self._query_loss(meta, part, second_order=False) * weight
+                    run.look(ranks.add_up(loss).item())
+                if checkpoint is not None and ranks.rank() == 0:
+                    run.save(checkpoint)
+        self.meta_ = run.best or {name: value.detach().clone() for name, value in meta.items()}
+        self.history_ = run.history
         self.n_features_in_ = n_features
         for stale in ("feature_names_in_", "params_", "scaling_", "threshold_", "offset_"):
             vars(self).pop(stale, None)  # what an earlier `fit` left
@@ -337,7 +406,7 @@ class MetaDetector(Detector):
         return self.n_features_in_ if hasattr(self, "meta_") else None
 
     def _adapted(self, x: Tensor, y: Tensor) -> tuple[Params, Params]:
-        """Adapted parameters and scaling for the support sets x (T, S, d), y (T, S)."""
+        """Adapted parameters, and what `_logit` needs besides, for the support sets x (T, S, d), y (T, S)."""
         meta = getattr(self, "meta_", None)
         if meta is None:
             start = self._start(x.shape[-1], np.random.default_rng(self.random_state))
@@ -347,10 +416,11 @@ class MetaDetector(Detector):
             raise ValueError(
                 f"X has {x.shape[-1]} features, but {type(self).__name__} is expecting {width} features as input."
             )
-        params = self._adapt(meta, x, y, second_order=False)
+        with torch.no_grad():
+            params = self._adapt(meta, x, y, second_order=False)
         if not all(value.isfinite().all() for value in params.values()):
             raise ValueError("The inner loop diverged: lower inner_lr or inner_steps, or leave standardize=True.")
-        return {n: v.detach() for n, v in params.items()}, {n: meta[n] for n in SCALING}
+        return {n: v.detach() for n, v in params.items()}, self._context(meta, x)
 
     def _threshold(self, normal_scores: np.ndarray, y: np.ndarray) -> float:
         if self.contamination == "auto" and (hasattr(self, "meta_") or y.any()):
@@ -364,7 +434,8 @@ class MetaDetector(Detector):
 
     def _score(self, X: np.ndarray) -> np.ndarray:
         x = self._to({"x": X[None].copy()})["x"]  # PyTorch refuses read-only arrays
-        return self._logit(self.params_, self.scaling_, x)[0].cpu().numpy().astype(np.float64)
+        with torch.no_grad():
+            return self._logit(self.params_, self.scaling_, x)[0].cpu().numpy().astype(np.float64)
 
     def score_tasks(self, episodes: Episodes) -> tuple[np.ndarray, np.ndarray]:
         """Adapt to all support sets, many at a time, and score their query sets.
@@ -375,12 +446,12 @@ class MetaDetector(Detector):
         self._check_params()
         scores, thresholds = [], []
         for first in range(0, len(episodes), self.chunk):
-            part = episodes[slice(first, first + self.chunk)].to(self.device, getattr(torch, self.dtype))
-            x, y = part.support_x.flatten(2), part.support_y
-            params, scaling = self._adapted(x, y)
-            scores.append(self._logit(params, scaling, part.query_x.flatten(2)).cpu().numpy())
-            support = self._logit(params, scaling, x).cpu().numpy()
-            labels = y.cpu().numpy()
+            part = episodes[slice(first, first + self.chunk)].to(self.device, getattr(torch, self.dtype)).flat()
+            params, scaling = self._adapted(part.support_x, part.support_y)
+            with torch.no_grad():
+                scores.append(self._logit(params, scaling, part.query_x).cpu().numpy())
+                support = self._logit(params, scaling, part.support_x).cpu().numpy()
+            labels = part.support_y.cpu().numpy()
             thresholds += [self._threshold(s[label == 0], label) for s, label in zip(support, labels, strict=True)]
         return np.concatenate(scores).astype(np.float64), np.array(thresholds)
 
@@ -403,40 +474,30 @@ class MetaDetector(Detector):
         }
         if hasattr(self, "trained_on_"):
             plain["source"] = self.trained_on_.source
-        try:
-            header = json.dumps({"class": type(self).__name__, "params": self.get_params(), "state": plain})
-        except TypeError as error:
-            raise ValueError(f"Only plain parameters can be saved (use an integer random_state): {error}") from None
-        if hasattr(self, "trained_on_"):
             arrays["units"] = self.trained_on_.units
-        path = Path(path)
-        part = path.with_name(f"{path.name}.{os.getpid()}.part")
-        try:  # never a half-written file under the final name
-            with open(part, "wb") as file:
-                np.savez(file, header=np.array(header), **arrays)
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
+        params = files.pack(self.get_params(deep=False))
+        files.write(path, {"class": type(self).__name__, "params": params, "state": plain}, arrays)
 
     @classmethod
-    def load(cls, path) -> MetaDetector:
+    def load(cls, path, network: nn.Module | None = None) -> MetaDetector:
         """Read a detector written by `save`.
 
+        Args:
+            path: the file.
+            network: the reader's own network, if the detector has one; the file holds its parameters, not its code.
+
         Raises:
-            ValueError: if the file is damaged, no detector's, or holds another kind of detector.
+            ValueError: if the file is damaged, no detector's, or holds another kind of detector, or if a network
+                is missing.
         """
+        header, arrays = files.read(path)
         try:
-            with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-                arrays = dict(archive)
-            header = json.loads(str(arrays.pop("header")))
             kind, params, state = header["class"], header["params"], header["state"]
-        except OSError:
-            raise  # no such file, no permission: the system's message says it
-        except Exception as error:
-            raise ValueError(f"{path} is damaged or not a saved detector: {error}") from None
+        except (KeyError, TypeError):
+            raise ValueError(f"{path} is not a saved detector; if it is a checkpoint, give it to meta_fit.") from None
         if kind != cls.__name__:
             raise ValueError(f"{path} holds a {kind}; load it with {kind}.load(path).")
-        detector = cls(**params | {"hidden": tuple(params["hidden"])})
+        detector = cls(**files.unpack(params, network))
         if "units" in arrays:
             source = state.pop("source")
             source = tuple(source) if isinstance(source, list) else source

@@ -50,6 +50,10 @@ class Episodes:
         moved = {name: getattr(self, name).to(*args, **kwargs) for name in names}
         return dataclasses.replace(self, **moved)
 
+    def flat(self) -> Episodes:
+        """The same episodes with points as rows: (T, S, h, w) -> (T, S, h*w)."""
+        return dataclasses.replace(self, support_x=self.support_x.flatten(2), query_x=self.query_x.flatten(2))
+
 
 class TaskFamily:
     """Base class of all task distributions: shots, splits by unit, reproducible sampling.

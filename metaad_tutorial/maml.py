@@ -1,15 +1,27 @@
-"""Model-agnostic meta-learning: learn the start, keep the step (Finn et al., 2017)."""
+"""Model-agnostic meta-learning: learn the start, keep the step (Finn et al., 2017; chapters 4 and 5)."""
 
 from __future__ import annotations
 
-from .adapt import Params
+import numpy as np
+import torch
+from torch import Tensor
+
+from .adapt import Params, adapt, per_task
 from .detector import MetaDetector
+from .episodes import Episodes
 
 
 class MAML(MetaDetector):
-    """A start from which K gradient steps of fixed size fit a new task (equation ``maml-inner``).
+    """A start from which K gradient steps fit a new task (equations ``maml-inner``, ``maml-gradient``).
 
-    Parameters and attributes are those of `MetaDetector`.
+    Args:
+        first_order: take the inner gradients as constants, which drops the Hessians from the meta-gradient
+            (equation ``maml-first-order``; FOMAML).
+        head_only: adapt the last layer alone and share the layers below (ANIL; Raghu et al., 2020).
+        learn_lr: learn the inner step sizes with the start: None keeps them fixed at `inner_lr`, "step" learns one for
+            each tensor and inner step (Antoniou et al., 2019), "parameter" one for each parameter (equation
+            ``meta-sgd``; Li et al., 2017). ``meta_["rate.weight0"]`` holds those of ``weight0``.
+        shared: the parameters of `MetaDetector`, whose attributes this class has too.
 
     Example:
         >>> from metaad_tutorial import MAML, Fleet
@@ -20,5 +32,65 @@ class MAML(MetaDetector):
         (30,)
     """
 
+    def __init__(self, first_order: bool = False, head_only: bool = False, learn_lr: str | None = None, **shared):
+        super().__init__(**shared)
+        self.first_order = first_order
+        self.head_only = head_only
+        self.learn_lr = learn_lr
+
+    @property
+    def second_order(self) -> bool:
+        return not self.first_order
+
+    def _check_params(self) -> None:
+        super()._check_params()
+        if self.learn_lr not in (None, "step", "parameter"):
+            raise ValueError(f'learn_lr must be None, "step" or "parameter", got {self.learn_lr!r}.')
+
+    def _start(self, n_features: int, rng: np.random.Generator) -> Params:
+        meta = super()._start(n_features, rng)
+        for name, value in list(meta.items()):
+            if self.learn_lr and self._adapts(name[6:]):
+                shape = value.shape if self.learn_lr == "parameter" else (self.inner_steps,)
+                meta[name.replace("start.", "rate.", 1)] = torch.full(shape, self.inner_lr, dtype=value.dtype)
+        return meta
+
+    def _adapts(self, name: str) -> bool:
+        return not self.head_only or name in self._network.head
+
     def _step(self, meta: Params):
-        return lambda name, value, grad: value - self.inner_lr * grad
+        def rate(name: str, k: int):
+            if self.learn_lr is None:
+                return self.inner_lr
+            return meta[f"rate.{name}"][k] if self.learn_lr == "step" else meta[f"rate.{name}"]
+
+        return lambda name, value, grad, k: value - rate(name, k) * grad
+
+
+class Reptile(MetaDetector):
+    """Move the start toward where K gradient steps lead (equation ``reptile``; Nichol et al., 2018).
+
+    Of each meta-training task, support and query points together make K minibatches, one for each inner step. Outer
+    steps follow (start - adapted) / (K * `inner_lr`), the mean gradient along the way; no second derivatives appear.
+
+    Parameters and attributes are those of `MetaDetector`.
+    """
+
+    def _step(self, meta: Params):
+        return lambda name, value, grad, k: value - self.inner_lr * grad
+
+    def _outer_loss(self, meta: Params, episodes: Episodes) -> Tensor:
+        x = torch.cat([episodes.support_x, episodes.query_x], 1)
+        y = torch.cat([episodes.support_y, episodes.query_y], 1)
+        start = {name[6:]: value for name, value in meta.items() if name.startswith("start.")}
+        params = per_task({name: value.detach().requires_grad_() for name, value in start.items()}, len(x))
+        losses = []
+        for k in range(self.inner_steps):
+            batch, labels = x[:, k :: self.inner_steps], y[:, k :: self.inner_steps]
+            loss = self._support_loss(meta, {}, batch, labels)
+            losses.append(loss(params).mean().detach())
+            params = adapt(loss, params, self._step(meta), 1, second_order=False)
+        way = self.inner_steps * self.inner_lr
+        moved = {name: (start[name] - params[name].mean(0)).detach() / way for name in start}
+        pull = sum((moved[name] * start[name]).sum() for name in start)  # its gradient is the pseudo-gradient
+        return torch.stack(losses).mean() + pull - pull.detach()

@@ -1,44 +1,287 @@
-"""Small networks as functions of their parameters, with or without a leading task axis."""
+"""Small networks as functions of their parameters, with or without a leading task axis.
+
+A network has ``init(rng, n_features)``, which returns its start values as a dict of tensors; ``head``, the names of its
+last layer; and a call ``network(params, x, context=None)`` to logits. Each parameter may carry a leading task axis:
+(T, out, in) instead of (out, in) gives every task its own network in one batched product.
+"""
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+import itertools
+import math
+
 import numpy as np
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 
+def _he(rng: np.random.Generator, *shape: int) -> Tensor:
+    """He-normal weights (out, in, ...): variance 2 / fan-in keeps the scale of the signal through a ReLU."""
+    return torch.as_tensor(np.sqrt(2 / np.prod(shape[1:])) * rng.normal(size=shape))
+
+
+def _dense(params: dict[str, Tensor], i: int, x: Tensor) -> Tensor:
+    """Fully connected layer i: x (..., N, in) -> (..., N, out)."""
+    return x @ params[f"weight{i}"].mT + params[f"bias{i}"].unsqueeze(-2)
+
+
+@dataclasses.dataclass(frozen=True)
 class MLP:
     """Fully connected network to one logit; without hidden layers the linear model omega^T x + b.
 
-    Parameters are a dict of tensors: ``weight0`` (out, in), ``bias0`` (out,), ``weight1``, ... . A leading task
-    axis on all of them, (T, out, in) and (T, out), gives every task its own network in one batched product.
+    Its parameters are ``weight0`` (out, in), ``bias0`` (out,), ``weight1``, ... .
 
     Args:
-        n_features: width of the input.
         hidden: widths of the hidden layers.
     """
 
-    def __init__(self, n_features: int, hidden: tuple[int, ...] = ()):
-        self.widths = (n_features, *hidden, 1)
+    hidden: tuple[int, ...] = ()
+    uses_context = False
 
-    def init(self, rng: np.random.Generator) -> dict[str, Tensor]:
+    @property
+    def head(self) -> tuple[str, ...]:
+        return f"weight{len(self.hidden)}", f"bias{len(self.hidden)}"
+
+    def init(self, rng: np.random.Generator, n_features: int) -> dict[str, Tensor]:
         """Start values: He-normal weights under ReLU layers, zeros in the last layer and all biases.
 
         A zero last layer starts every score at 0, so that a linear model starts at omega = 0.
         """
-        params = {}
-        pairs = list(zip(self.widths, self.widths[1:], strict=False))
-        for i, (fan_in, fan_out) in enumerate(pairs):
-            scale = 0.0 if i == len(pairs) - 1 else np.sqrt(2 / fan_in)
-            params[f"weight{i}"] = torch.as_tensor(scale * rng.normal(size=(fan_out, fan_in)))
+        params, widths = {}, (n_features, *self.hidden, 1)
+        for i, (fan_in, fan_out) in enumerate(itertools.pairwise(widths)):
+            params[f"weight{i}"] = _he(rng, fan_out, fan_in) * (i < len(self.hidden))
             params[f"bias{i}"] = torch.zeros(fan_out, dtype=torch.float64)
         return params
 
-    def __call__(self, params: dict[str, Tensor], x: Tensor) -> Tensor:
+    def __call__(self, params: dict[str, Tensor], x: Tensor, context: Tensor | None = None) -> Tensor:
         """Logits: x (N, d) or (T, N, d) -> (N,) or (T, N)."""
-        last = len(self.widths) - 2
-        for i in range(last + 1):
-            x = x @ params[f"weight{i}"].mT + params[f"bias{i}"].unsqueeze(-2)
-            if i < last:
-                x = torch.relu(x)
-        return x.squeeze(-1)
+        for i in range(len(self.hidden)):
+            x = torch.relu(_dense(params, i, x))
+        return _dense(params, len(self.hidden), x).squeeze(-1)
+
+
+def normalize(x: Tensor, dims: tuple[int, ...], n: int | None = None) -> Tensor:
+    """Subtract the mean and divide by the standard deviation over `dims`.
+
+    Args:
+        x: (T, N, ...) activations of N points.
+        dims: axes to average over; with the points' axis 1 among them this is batch normalisation.
+        n: take mean and deviation from the first n points only, the support set (equation
+            ``support-normalisation``): a score then depends on no other query point. None takes all.
+    """
+    own = x[:, :n]
+    mean, variance = own.mean(dims, keepdim=True), own.var(dims, unbiased=False, keepdim=True)
+    return (x - mean) / (variance + 1e-5).sqrt()
+
+
+@dataclasses.dataclass(frozen=True)
+class ConvNet:
+    """3x3 convolutions of stride 2, each with ReLU, then one linear layer to one logit.
+
+    Its parameters are ``weight0`` (out, in, 3, 3), ``bias0`` (out,), with a norm ``gain0`` (out,), ``weight1``, ... .
+    A convolution treats all pixels alike, so detectors give all pixels one location and scale.
+
+    Args:
+        channels: widths of the convolutions.
+        norm: normalisation after each convolution: None, "layer" (each point over channels and pixels), "group"
+            (each point over a quarter of the channels) or "batch" (each channel over the points of the support set).
+        shape: height and width of the images; None takes them as square.
+
+    Raises:
+        ValueError: if an argument is unknown or the points are no images of that shape.
+    """
+
+    channels: tuple[int, ...] = (32, 32, 32)
+    norm: str | None = None
+    shape: tuple[int, int] | None = None
+
+    def __post_init__(self):
+        object.__setattr__(self, "channels", tuple(self.channels))  # JSON knows lists only
+        if not self.channels or not all(isinstance(width, int | np.integer) and width >= 1 for width in self.channels):
+            raise ValueError(f"channels must hold integers of at least 1, got {self.channels!r}.")
+        if self.norm not in (None, "layer", "group", "batch"):
+            raise ValueError(f'norm must be None, "layer", "group" or "batch", got {self.norm!r}.')
+        if self.norm == "group" and any(width % 4 for width in self.channels):
+            raise ValueError(f'norm="group" needs channels in multiples of 4, got {self.channels}.')
+
+    @property
+    def uses_context(self) -> bool:
+        return self.norm == "batch"
+
+    @property
+    def head(self) -> tuple[str, ...]:
+        return f"weight{len(self.channels)}", f"bias{len(self.channels)}"
+
+    def _image(self, n_features: int) -> tuple[int, int]:
+        shape = self.shape or (math.isqrt(n_features),) * 2
+        if math.prod(shape) != n_features:
+            raise ValueError(
+                f"ConvNet cannot read {n_features} features as an image of {shape[0]} x {shape[1]} pixels: "
+                "give it shape=(height, width), or use hidden=... for points that are no images."
+            )
+        return tuple(shape)
+
+    def init(self, rng: np.random.Generator, n_features: int) -> dict[str, Tensor]:
+        """Start values: He-normal convolutions, gains 1, zeros in the last layer and all biases."""
+        height, width = self._image(n_features)
+        params, fan_in = {}, 1
+        for i, fan_out in enumerate(self.channels):
+            params[f"weight{i}"] = _he(rng, fan_out, fan_in, 3, 3)
+            params[f"bias{i}"] = torch.zeros(fan_out, dtype=torch.float64)
+            if self.norm:
+                params[f"gain{i}"] = torch.ones(fan_out, dtype=torch.float64)
+            fan_in, height, width = fan_out, -(-height // 2), -(-width // 2)
+        weight, bias = self.head
+        params[weight] = torch.zeros(1, fan_in * height * width, dtype=torch.float64)
+        params[bias] = torch.zeros(1, dtype=torch.float64)
+        return params
+
+    def __call__(self, params: dict[str, Tensor], x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Logits: x (N, h*w) or (T, N, h*w) -> (N,) or (T, N).
+
+        Args:
+            params: the parameters, each with or without a task axis.
+            x: flat images.
+            context: (..., S, h*w) points that batch normalisation takes its statistics from; None takes x itself.
+        """
+        last = len(self.channels)
+        tasks = max([len(v) for name, v in params.items() if v.dim() > self._dims(name)], default=None)
+        if x.dim() == 2 and tasks is None:
+            context = None if context is None else context[None]
+            return self(params, x[None], context)[0]
+        n = None
+        if self.uses_context and context is not None:
+            n = context.shape[-2]
+            x = torch.cat([context, x], -2)
+        x = x.expand(tasks or len(x), *x.shape[-2:]).unflatten(-1, (1, *self._image(x.shape[-1])))
+        for i in range(last):
+            x = _convolve(x, params[f"weight{i}"])
+            if self.norm == "batch":
+                x = normalize(x, (1, 3, 4), n)
+            elif self.norm:
+                groups = x.unflatten(2, (4 if self.norm == "group" else 1, -1))
+                x = normalize(groups, (3, 4, 5)).flatten(2, 3)
+            if self.norm:
+                x = x * _per_channel(params[f"gain{i}"])
+            x = torch.relu(x + _per_channel(params[f"bias{i}"]))
+        return _dense(params, last, x.flatten(2)).squeeze(-1)[:, n:]
+
+    def _dims(self, name: str) -> int:
+        """Number of axes of a parameter without a task axis."""
+        kind, i = name.rstrip("0123456789"), int(name.lstrip("abcdefghijklmnopqrstuvwxyz"))
+        return 1 if kind != "weight" else 4 if i < len(self.channels) else 2
+
+
+def _per_channel(v: Tensor) -> Tensor:
+    """(C,) or (T, C) -> (1, C, 1, 1) or (T, 1, C, 1, 1), to meet (T, N, C, H, W)."""
+    return v.unsqueeze(-2)[..., None, None]
+
+
+def _convolve(x: Tensor, weight: Tensor) -> Tensor:
+    """Stride-2 convolution of x (T, N, C, H, W) with one weight for all tasks or (T, out, in, 3, 3)."""
+    if weight.dim() == 4:
+        return F.conv2d(x.flatten(0, 1), weight, stride=2, padding=1).unflatten(0, x.shape[:2])
+    n_tasks = len(weight)  # each task is a group of channels of one convolution
+    out = F.conv2d(x.transpose(0, 1).flatten(1, 2), weight.flatten(0, 1), stride=2, padding=1, groups=n_tasks)
+    return out.unflatten(1, (n_tasks, -1)).transpose(0, 1)
+
+
+class _SupportNorm(nn.Module):
+    """Stands in for a batch normalisation layer: statistics of the first `n` points of the batch."""
+
+    n: int | None = None
+
+    def __init__(self, layer: nn.Module):
+        super().__init__()
+        self.weight, self.bias, self.eps = layer.weight, layer.bias, layer.eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        own, dims = x[: self.n], (0, *range(2, x.dim()))
+        mean, variance = own.mean(dims, keepdim=True), own.var(dims, unbiased=False, keepdim=True)
+        x = (x - mean) / (variance + self.eps).sqrt()
+        if self.weight is None:
+            return x
+        shape = (1, -1, *[1] * (x.dim() - 2))
+        return x * self.weight.view(shape) + self.bias.view(shape)
+
+
+def _support_norms(module: nn.Module) -> nn.Module:
+    """Replace every batch normalisation inside `module` by one on the support set."""
+    if isinstance(module, nn.modules.batchnorm._BatchNorm):
+        return _SupportNorm(module)
+    for name, child in module.named_children():
+        setattr(module, name, _support_norms(child))
+    return module
+
+
+class ModuleNetwork:
+    """Any `torch.nn.Module` as a network: rows (n, d) in, one logit per row out, (n,) or (n, 1).
+
+    Its start values are the module's own; frozen parameters (``requires_grad=False``) stay as they are. Tasks are
+    computed one after the other, which keeps second derivatives exact through every layer; `torch.func.vmap` does not.
+    Batch normalisation takes its statistics from the support set, and dropout is off. A module for images begins
+    with ``nn.Unflatten(1, (1, height, width))``.
+
+    Args:
+        module: the module; it is copied.
+
+    Raises:
+        ValueError: if it has nothing to learn.
+    """
+
+    def __init__(self, module: nn.Module):
+        self.origin = module
+        self.module = _support_norms(copy.deepcopy(module)).eval()
+        self.norms = [m for m in self.module.modules() if isinstance(m, _SupportNorm)]
+        self.uses_context = bool(self.norms)
+        self.dims = {name: p.dim() for name, p in self.module.named_parameters() if p.requires_grad}
+        if not self.dims:
+            raise ValueError("The network has no parameter that requires a gradient: nothing can adapt.")
+
+    @property
+    def head(self) -> tuple[str, ...]:
+        """The parameters of the module that holds the last one."""
+        owner = list(self.dims)[-1].rpartition(".")[0]
+        return tuple(name for name in self.dims if name.rpartition(".")[0] == owner)
+
+    def init(self, rng: np.random.Generator, n_features: int) -> dict[str, Tensor]:
+        """The module's own values, after a trial run on two rows."""
+        params = {n: p.detach().clone() for n, p in self.module.named_parameters() if n in self.dims}
+        trial = torch.zeros(2, n_features, dtype=next(iter(params.values())).dtype)
+        try:
+            self._one(params, trial, None)
+        except RuntimeError as error:
+            raise ValueError(
+                f"The network cannot read rows of {n_features} features ({error}); for images, begin it with "
+                "nn.Unflatten(1, (1, height, width))."
+            ) from None
+        return params
+
+    def _one(self, params: dict[str, Tensor], x: Tensor, context: Tensor | None) -> Tensor:
+        n = None
+        if self.uses_context and context is not None:
+            n, x = len(context), torch.cat([context, x])
+        for layer in self.norms:
+            layer.n = n
+        out = torch.func.functional_call(self.module.to(x), params, (x,))
+        if out.shape not in ((len(x),), (len(x), 1)):
+            raise ValueError(
+                f"The network must give one logit per row, ({len(x)},) or ({len(x)}, 1), not {tuple(out.shape)}."
+            )
+        return out.reshape(-1)[n:]
+
+    def __call__(self, params: dict[str, Tensor], x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Logits: x (N, d) or (T, N, d) -> (N,) or (T, N); the other arguments as for `ConvNet`."""
+        own = {name: v.dim() > self.dims[name] for name, v in params.items()}
+        tasks = max([len(params[name]) for name in own if own[name]], default=len(x) if x.dim() == 3 else None)
+        if tasks is None:
+            return self._one(params, x, context)
+        logits = []
+        for t in range(tasks):
+            mine = {name: v[t] if own[name] else v for name, v in params.items()}
+            seen = None if context is None else context[t] if context.dim() == 3 else context
+            logits.append(self._one(mine, x[t] if x.dim() == 3 else x, seen))
+        return torch.stack(logits)

@@ -17,7 +17,7 @@ TASKS, SUPPORT, QUERY, WIDTH, RATE = 4, 6, 5, 3, 0.3
 def problem(hidden=(), seed=0):
     """Random tasks and a random start whose last layer is not zero."""
     rng = np.random.default_rng(seed)
-    start = {k: torch.as_tensor(rng.normal(size=v.shape)) for k, v in MLP(WIDTH, hidden).init(rng).items()}
+    start = {k: torch.as_tensor(rng.normal(size=v.shape)) for k, v in MLP(hidden).init(rng, WIDTH).items()}
     x, qx = (torch.as_tensor(rng.normal(size=(TASKS, n, WIDTH))) for n in (SUPPORT, QUERY))
     y, qy = (torch.as_tensor(rng.integers(0, 2, (TASKS, n))).double() for n in (SUPPORT, QUERY))
     return start, (x, y), (qx, qy)
@@ -50,11 +50,11 @@ def plain_adapt(start, x, y, steps, loss, create_graph=True):
 
 def engine(start, support, steps, loss="cross_entropy", hidden=(), second_order=True):
     x, y = support
-    network = MLP(WIDTH, hidden)
+    network = MLP(hidden)
     return adapt(
         lambda p: LOSSES[loss](network(p, x), y).mean(-1),
         per_task(start, len(x)),
-        lambda name, value, grad: value - RATE * grad,
+        lambda name, value, grad, k: value - RATE * grad,
         steps,
         second_order,
     )
@@ -62,7 +62,7 @@ def engine(start, support, steps, loss="cross_entropy", hidden=(), second_order=
 
 def query_loss(start, support, query, steps, loss="cross_entropy", hidden=(), second_order=True):
     params = engine(start, support, steps, loss, hidden, second_order)
-    return cross_entropy(MLP(WIDTH, hidden)(params, query[0]), query[1]).mean()
+    return cross_entropy(MLP(hidden)(params, query[0]), query[1]).mean()
 
 
 def attached(start):
@@ -146,7 +146,7 @@ def test_tasks_do_not_mix():
 
 def test_network_with_and_without_a_task_axis_agrees():
     start, (x, _), _ = problem((4, 3))
-    network = MLP(WIDTH, (4, 3))
+    network = MLP((4, 3))
     batched = network(per_task(start, TASKS), x)
     assert batched.shape == (TASKS, SUPPORT)
     for t in range(TASKS):
@@ -155,11 +155,11 @@ def test_network_with_and_without_a_task_axis_agrees():
 
 
 def test_a_fresh_network_scores_zero_and_repeats():
-    first, again = (MLP(WIDTH, (4,)).init(np.random.default_rng(1)) for _ in range(2))
+    first, again = (MLP((4,)).init(np.random.default_rng(1), WIDTH) for _ in range(2))
     assert all(torch.equal(first[k], again[k]) for k in first)
     assert {v.dtype for v in first.values()} == {torch.float64}
     assert first["weight0"].abs().min() > 0
-    assert torch.equal(MLP(WIDTH, (4,))(first, torch.ones(2, WIDTH).double()), torch.zeros(2).double())
+    assert torch.equal(MLP((4,))(first, torch.ones(2, WIDTH).double()), torch.zeros(2).double())
 
 
 # --- Losses -----------------------------------------------------------------------------------------
@@ -198,11 +198,11 @@ def test_the_gradients_of_aadml_have_their_closed_forms(loss):
     start = {"weight0": w[None, :-1], "bias0": w[-1:]}
     rule = {"weight0": theta[None, :-1], "bias0": theta[-1:]}
     start, rule = ({k: torch.tensor(v, requires_grad=True) for k, v in d.items()} for d in (start, rule))
-    network, point_loss = MLP(WIDTH), LOSSES[loss]
+    network, point_loss = MLP(), LOSSES[loss]
     adapted = adapt(
         lambda p: point_loss(network(p, x), y).mean(-1),
         per_task(start, TASKS),
-        lambda name, value, grad: value - mgd(torch.stack([value, grad], -1), rule[name]),
+        lambda name, value, grad, k: value - mgd(torch.stack([value, grad], -1), rule[name]),
         steps=1,
     )
     value = point_loss(network(adapted, qx), qy).mean()
