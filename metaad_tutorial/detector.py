@@ -279,9 +279,13 @@ class MetaDetector(Detector):
             self._wrapped = wrapped = ModuleNetwork(self.network)
         return wrapped
 
+    @property
+    def _place(self) -> dict:
+        """Where and how the detector computes, as arguments of `torch.Tensor.to`."""
+        return {"device": ranks.device(self.device), "dtype": getattr(torch, self.dtype)}
+
     def _to(self, values: Params) -> Params:
-        dtype = getattr(torch, self.dtype)
-        return {name: torch.as_tensor(v).to(self.device, dtype) for name, v in values.items()}
+        return {name: torch.as_tensor(value).to(**self._place) for name, value in values.items()}
 
     def _scaling(self, x: Tensor, y: Tensor) -> Params:
         """Mean and standard deviation of each task's normal points: x (T, S, d), y (T, S) -> (T, 1, d)."""
@@ -334,7 +338,7 @@ class MetaDetector(Detector):
 
     def _sample(self, family: TaskFamily, n_tasks: int, rng: np.random.Generator) -> Episodes:
         """Draw episodes, flatten their points, and move them to where and how the detector computes."""
-        return family.sample(n_tasks, rng).to(self.device, getattr(torch, self.dtype)).flat()
+        return family.sample(n_tasks, rng).to(**self._place).flat()
 
     def meta_fit(self, train: TaskFamily, valid: TaskFamily | None = None, checkpoint=None):
         """Learn across tasks by gradient descent on the query loss after adaptation.
@@ -446,7 +450,7 @@ class MetaDetector(Detector):
         self._check_params()
         scores, thresholds = [], []
         for first in range(0, len(episodes), self.chunk):
-            part = episodes[slice(first, first + self.chunk)].to(self.device, getattr(torch, self.dtype)).flat()
+            part = episodes[slice(first, first + self.chunk)].to(**self._place).flat()
             params, scaling = self._adapted(part.support_x, part.support_y)
             with torch.no_grad():
                 scores.append(self._logit(params, scaling, part.query_x).cpu().numpy())
@@ -506,5 +510,5 @@ class MetaDetector(Detector):
             setattr(detector, name, value)
         for key, value in arrays.items():
             group, name = key.split("/", 1)
-            vars(detector).setdefault(group, {})[name] = torch.as_tensor(value).to(detector.device)
+            vars(detector).setdefault(group, {})[name] = torch.as_tensor(value).to(detector._place["device"])
         return detector

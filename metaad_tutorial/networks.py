@@ -63,18 +63,15 @@ class MLP:
         return _dense(params, len(self.hidden), x).squeeze(-1)
 
 
-def normalize(x: Tensor, dims: tuple[int, ...], n: int | None = None) -> Tensor:
-    """Subtract the mean and divide by the standard deviation over `dims`.
+def _support_norm(x: Tensor, n: int | None, eps: float = 1e-5) -> Tensor:
+    """Batch normalisation with the mean and variance of the first n points (equation ``support-normalisation``).
 
     Args:
-        x: (T, N, ...) activations of N points.
-        dims: axes to average over; with the points' axis 1 among them this is batch normalisation.
-        n: take mean and deviation from the first n points only, the support set (equation
-            ``support-normalisation``): a score then depends on no other query point. None takes all.
+        x: (..., N, C, H, W) activations; `n` of the N points are the support set, None means all.
     """
-    own = x[:, :n]
+    own, dims = x[..., :n, :, :, :], (-4, -2, -1)
     mean, variance = own.mean(dims, keepdim=True), own.var(dims, unbiased=False, keepdim=True)
-    return (x - mean) / (variance + 1e-5).sqrt()
+    return (x - mean) / (variance + eps).sqrt()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,10 +157,9 @@ class ConvNet:
         for i in range(last):
             x = _convolve(x, params[f"weight{i}"])
             if self.norm == "batch":
-                x = normalize(x, (1, 3, 4), n)
+                x = _support_norm(x, n)
             elif self.norm:
-                groups = x.unflatten(2, (4 if self.norm == "group" else 1, -1))
-                x = normalize(groups, (3, 4, 5)).flatten(2, 3)
+                x = F.group_norm(x.flatten(0, 1), 4 if self.norm == "group" else 1).unflatten(0, x.shape[:2])
             if self.norm:
                 x = x * _per_channel(params[f"gain{i}"])
             x = torch.relu(x + _per_channel(params[f"bias{i}"]))
@@ -199,13 +195,10 @@ class _SupportNorm(nn.Module):
         self.weight, self.bias, self.eps = layer.weight, layer.bias, layer.eps
 
     def forward(self, x: Tensor) -> Tensor:
-        own, dims = x[: self.n], (0, *range(2, x.dim()))
-        mean, variance = own.mean(dims, keepdim=True), own.var(dims, unbiased=False, keepdim=True)
-        x = (x - mean) / (variance + self.eps).sqrt()
-        if self.weight is None:
-            return x
-        shape = (1, -1, *[1] * (x.dim() - 2))
-        return x * self.weight.view(shape) + self.bias.view(shape)
+        out = _support_norm(x.reshape(*x.shape[:2], -1, 1), self.n, self.eps)  # (N, C, pixels, 1)
+        if self.weight is not None:
+            out = out * self.weight[:, None, None] + self.bias[:, None, None]
+        return out.reshape(x.shape)
 
 
 def _support_norms(module: nn.Module) -> nn.Module:
