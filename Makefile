@@ -4,11 +4,17 @@ VENV    ?= .venv
 BIN     := $(VENV)/bin
 NB      ?= $(sort $(wildcard notebooks/*.ipynb))
 PORT    ?= 8000
-# More options for pytest, as in ARGS="-k fleet" or ARGS="-n 2 --dist loadscope".
+# More options for pytest, as in ARGS="-k fleet", and for `make bench`.
 ARGS    ?=
+# Test files, and so notebooks, run side by side in this many processes; none uses more than one thread.
+JOBS    ?= 2
 # The stamp is named after what it stands for, so that a changed lock installs again.
 LOCK    := $(shell cat requirements.lock pyproject.toml tools/setup_env.sh 2>/dev/null | cksum | cut -d' ' -f1)
 STAMP   := $(VENV)/.installed-$(LOCK)
+# The libraries that the package is compared with have an environment of their own.
+BENCH   := .venv-bench
+PEERS   := $(shell cat requirements.lock pyproject.toml benchmarks/requirements.txt benchmarks/setup_env.sh 2>/dev/null | cksum | cut -d' ' -f1)
+PYTEST   = $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 NBVAL   := --nbval --nbval-current-env --nbval-cell-timeout=300
 BROWSER := tools/browser
 
@@ -24,7 +30,7 @@ unexport METAAD_PROGRESS
 
 .DEFAULT_GOAL := help
 .PHONY: help setup book test test-unit test-notebooks test-portable notebooks check-notebooks lab \
-        serve lint format check-pages linkcheck lock clean distclean
+        serve lint format bench bench-glyphs check-pages linkcheck lock clean distclean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,13 +47,13 @@ book: $(STAMP) ## Build the book; any warning is an error
 	@echo "Open the book: file://$(CURDIR)/_build/html/index.html"
 
 test: $(STAMP) ## Run the unit tests, then every notebook against its stored outputs
-	$(BIN)/python -m pytest $(NBVAL) $(ARGS) metaad_tutorial tests $(NB)
+	$(PYTEST) $(NBVAL) $(ARGS) metaad_tutorial tests $(NB)
 
 test-unit: $(STAMP) ## Run the unit tests alone
-	$(BIN)/python -m pytest $(ARGS) metaad_tutorial tests
+	$(PYTEST) $(ARGS) metaad_tutorial tests
 
 test-notebooks: $(STAMP) ## Run the notebooks alone (one: NB=notebooks/...)
-	$(BIN)/python -m pytest $(NBVAL) $(ARGS) $(NB)
+	$(PYTEST) $(NBVAL) $(ARGS) $(NB)
 
 # x86 only: other processors ignore these settings.
 test-portable: export ATEN_CPU_CAPABILITY := default
@@ -57,7 +63,7 @@ test-portable: export OPENBLAS_CORETYPE := Nehalem
 test-portable: export NPY_DISABLE_CPU_FEATURES := X86_V3 X86_V4 AVX512_ICL AVX512_SPR
 test-portable: export METAAD_TIME_FACTOR := 2
 test-portable: $(STAMP) ## Run the notebooks as an older processor would
-	$(BIN)/python -m pytest $(NBVAL) $(ARGS) $(NB)
+	$(PYTEST) $(NBVAL) $(ARGS) $(NB)
 
 notebooks: $(STAMP) ## Execute the notebooks and store clean outputs (one: NB=notebooks/...)
 	$(BIN)/python tools/execute_notebooks.py $(NB)
@@ -82,6 +88,16 @@ format: $(STAMP) ## Put code into the project's format (then: make notebooks)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+bench: $(BENCH)/.installed-$(PEERS) ## Time one meta-step against other libraries (a trial: ARGS=--quick)
+	$(BENCH)/bin/python benchmarks/metastep.py $(ARGS)
+
+bench-glyphs: $(STAMP) ## Train longer on the glyphs (about 20 minutes)
+	$(BIN)/python benchmarks/glyphs.py $(ARGS)
+
+$(BENCH)/.installed-$(PEERS): | $(STAMP)
+	@bash benchmarks/setup_env.sh "$(VENV)" "$(BENCH)"
+	@touch $@
+
 check-pages: ## Check the built pages in headless Chromium (after: make book)
 	@test -s _build/html/index.html || { echo "no pages: run 'make book' first"; exit 1; }
 	npm --prefix $(BROWSER) ci --silent --no-audit --no-fund
@@ -96,7 +112,7 @@ lock: $(STAMP) ## Write requirements.lock from requirements.in
 
 clean: ## Remove what was built
 	rm -rf _build book/generated .pytest_cache .ruff_cache .coverage build *.egg-info
-	find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +
+	find . -name __pycache__ -type d -not -path './.venv*/*' -prune -exec rm -rf {} +
 
 distclean: clean ## Remove the environment as well
-	rm -rf $(VENV) $(BROWSER)/node_modules
+	rm -rf $(VENV) $(BENCH) $(BROWSER)/node_modules

@@ -37,6 +37,11 @@ def adapt(
     return params
 
 
+def gradient_step(lr: float) -> Callable[[str, Tensor, Tensor, int], Tensor]:
+    """The rule value - lr * grad (equation ``maml-inner``), in one operation."""
+    return lambda name, value, grad, k: torch.add(value, grad, alpha=-lr)  # torch.sub's gradient takes two
+
+
 def per_task(params: Params, n_tasks: int) -> Params:
     """Give every task the same start: (...) -> (T, ...), still attached to the shared values."""
     return {name: value.expand(n_tasks, *value.shape) for name, value in params.items()}

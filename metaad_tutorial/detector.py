@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from numbers import Integral, Real
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -160,7 +161,7 @@ class MetaDetector(Detector):
         network: instead of these layers a `ConvNet`, or any `torch.nn.Module` from rows (n, d) to n logits.
         loss: inner loss, "cross_entropy", "squared" or "focal".
         balanced: let both classes of a support set weigh the same, whatever their numbers.
-        meta_lr: step size of the outer loop (Adam).
+        meta_lr: step size of the outer loop (Adam); None is 0.02, or 0.003 for a `network`.
         meta_steps: number of outer steps.
         meta_batch: tasks per outer step.
         patience: stop after this many looks at the validation tasks, one every 20 outer steps, without improvement.
@@ -191,7 +192,7 @@ class MetaDetector(Detector):
         network: ConvNet | nn.Module | None = None,
         loss: str = "cross_entropy",
         balanced: bool = False,
-        meta_lr: float = 0.02,
+        meta_lr: float | None = None,
         meta_steps: int = 400,
         meta_batch: int = 25,
         patience: int | None = None,
@@ -230,6 +231,10 @@ class MetaDetector(Detector):
 
     second_order = True  # differentiate through the gradients of the inner loop
 
+    def _shape(self) -> tuple:
+        """The parameters that decide which meta-parameters there are, as (name, value)."""
+        return ("hidden", tuple(self.hidden)), ("network", self.network)
+
     def _start(self, n_features: int, rng: np.random.Generator) -> Params:
         """Meta-parameters before training; names beginning with ``start.`` are the learner's."""
         return {f"start.{name}": value for name, value in self._network.init(rng, n_features).items()}
@@ -252,14 +257,16 @@ class MetaDetector(Detector):
         for name in ("inner_steps", "meta_steps", "meta_batch"):
             check_scalar(getattr(self, name), name, Integral, min_val=1)
         for name in ("inner_lr", "meta_lr"):
+            if name == "meta_lr" and self.meta_lr is None:
+                continue
             check_scalar(getattr(self, name), name, Real, min_val=0, include_boundaries="neither")
             if not np.isfinite(getattr(self, name)):
                 raise ValueError(f"{name} must be a finite number, got {getattr(self, name)}.")
         if self.patience is not None:
             check_scalar(self.patience, "patience", Integral, min_val=1)
-        if not all(isinstance(width, Integral) and width >= 1 for width in self.hidden):
-            raise ValueError(f"hidden must hold the layers' widths, integers of at least 1, got {self.hidden!r}.")
-        if self.network is not None and self.hidden:
+        if self.network is None:
+            MLP(self.hidden)  # refuses what are no widths
+        elif self.hidden:
             raise ValueError("Give either hidden or network, not both: a network brings its own layers.")
         if not isinstance(self.network, ConvNet | nn.Module | None):
             raise ValueError(f"network must be a ConvNet or a torch.nn.Module, got {type(self.network).__name__}.")
@@ -273,7 +280,7 @@ class MetaDetector(Detector):
     @property
     def _network(self) -> MLP | ConvNet | ModuleNetwork:
         if not isinstance(self.network, nn.Module):
-            return self.network or MLP(tuple(self.hidden))
+            return self.network or MLP(self.hidden)
         wrapped = getattr(self, "_wrapped", None)
         if wrapped is None or wrapped.origin is not self.network:
             self._wrapped = wrapped = ModuleNetwork(self.network)
@@ -359,24 +366,36 @@ class MetaDetector(Detector):
         self._check_params()
         if self.patience is not None and valid is None:
             raise ValueError("patience needs validation tasks: meta_fit(train, valid).")
+        if checkpoint is not None and not isinstance(self.random_state, Integral):
+            raise ValueError("A checkpoint needs an integer random_state, to go on with the same tasks.")
+        if checkpoint is not None and not Path(checkpoint).absolute().parent.is_dir():
+            raise ValueError(f"There is no folder for the checkpoint {checkpoint}: make it first.")
+        for name, family in (("training", train), ("validation", valid)):
+            ranks.check_same(f"{name} tasks", family and (family.source, family.units.tolist()))
+        vars(self).pop("_wrapped", None)  # take the reader's network as it is now
         rng = ranks.generator(self.random_state)
         first = self._sample(train, max(self.meta_batch, 100), rng)
         n_features = first.support_x.shape[-1]
         scaling = self._scaling(first.support_x.flatten(0, 1)[None], first.support_y.flatten()[None])
         learnt = self._to(self._start(n_features, rng))
+        ranks.same(learnt)  # a module of the reader's may start differently in each process
         for value in learnt.values():
             value.requires_grad_()
         meta = {**scaling, **learnt}
-        optimizer = torch.optim.Adam(learnt.values(), lr=self.meta_lr)
+        default_lr = 0.02 if self.network is None else 0.003
+        optimizer = torch.optim.Adam(learnt.values(), lr=self.meta_lr or default_lr)
         watched = self._sample(valid, 100, rng) if valid is not None else None
         if watched is not None and watched.query_x.shape[-1] != n_features:
             raise ValueError(
                 f"Validation tasks have {watched.query_x.shape[-1]} features, training tasks {n_features}: "
                 "take both from one family."
             )
-        run = files.Training(self, train, meta, optimizer, rng)
+        probe = torch.cat([part.query_x.mean((1, 2)) for part in (first, watched) if part is not None]).cpu().numpy()
+        run = files.Training(self, train, meta, optimizer, rng, probe)
         if checkpoint is not None:
             run.resume(checkpoint)
+            if run.step > self.meta_steps:
+                raise ValueError(f"{checkpoint} holds {run.step} outer steps, more than meta_steps={self.meta_steps}.")
         for i in progress(range(run.step + 1, self.meta_steps + 1), type(self).__name__):
             if self.patience is not None and run.looks_since_best >= self.patience:
                 break
@@ -401,6 +420,7 @@ class MetaDetector(Detector):
         self.meta_ = run.best or {name: value.detach().clone() for name, value in meta.items()}
         self.history_ = run.history
         self.n_features_in_ = n_features
+        self._trained_shape = self._shape()
         for stale in ("feature_names_in_", "params_", "scaling_", "threshold_", "offset_"):
             vars(self).pop(stale, None)  # what an earlier `fit` left
         self.trained_on_ = train
@@ -411,8 +431,12 @@ class MetaDetector(Detector):
 
     def _adapted(self, x: Tensor, y: Tensor) -> tuple[Params, Params]:
         """Adapted parameters, and what `_logit` needs besides, for the support sets x (T, S, d), y (T, S)."""
-        meta = getattr(self, "meta_", None)
+        meta, trained = getattr(self, "meta_", None), getattr(self, "_trained_shape", self._shape())
+        changed = [name for (name, now), (_, then) in zip(self._shape(), trained, strict=True) if now != then]
+        if meta is not None and changed:
+            raise ValueError(f"{', '.join(changed)} changed since meta_fit: call meta_fit again.")
         if meta is None:
+            vars(self).pop("_wrapped", None)
             start = self._start(x.shape[-1], np.random.default_rng(self.random_state))
             meta = {**self._scaling(x, y), **self._to(start)}
         if x.shape[-1] != meta["location"].shape[-1]:
@@ -479,6 +503,8 @@ class MetaDetector(Detector):
         if hasattr(self, "trained_on_"):
             plain["source"] = self.trained_on_.source
             arrays["units"] = self.trained_on_.units
+        if isinstance(self.network, nn.Module):
+            arrays |= {f"fixed/{name}": value.cpu().numpy() for name, value in self._network.fixed().items()}
         params = files.pack(self.get_params(deep=False))
         files.write(path, {"class": type(self).__name__, "params": params, "state": plain}, arrays)
 
@@ -508,7 +534,23 @@ class MetaDetector(Detector):
             detector.trained_on_ = SimpleNamespace(source=source, units=arrays.pop("units"))
         for name, value in state.items():
             setattr(detector, name, value)
+        groups: dict[str, Params] = {}
         for key, value in arrays.items():
             group, name = key.split("/", 1)
-            vars(detector).setdefault(group, {})[name] = torch.as_tensor(value).to(detector._place["device"])
+            groups.setdefault(group, {})[name] = torch.as_tensor(value).to(detector._place["device"])
+        fixed = groups.pop("fixed", {})
+        vars(detector).update(groups)
+        if network is not None:
+            detector._fill(fixed)
         return detector
+
+    def _fill(self, fixed: Params) -> None:
+        """Put frozen parameters and buffers into a network of the reader's own, if it is the one that was saved."""
+        network = self._network
+        meta = {name[6:]: value for name, value in getattr(self, "meta_", {}).items() if name.startswith("start.")}
+        learnt, own = meta or self.params_, network.module.state_dict()
+        fits = learnt.keys() == network.dims.keys() and fixed.keys() == network.fixed().keys()
+        saved = fixed | learnt
+        if not fits or any(saved[n].shape[saved[n].dim() - own[n].dim() :] != own[n].shape for n in saved):
+            raise ValueError("The network given is not the one that was saved: it has other parameters.")
+        network.module.load_state_dict(fixed, strict=False)

@@ -9,11 +9,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .networks import ConvNet
 
 TUPLES = ("hidden",)  # parameters that JSON would turn into lists
+
+
+def _plain(value):
+    """NumPy's numbers as Python's."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} is not plain")
 
 
 def write(path, header: dict, arrays: dict[str, np.ndarray]) -> None:
@@ -23,7 +30,7 @@ def write(path, header: dict, arrays: dict[str, np.ndarray]) -> None:
         ValueError: if the header is not plain (a `random_state` that is no number).
     """
     try:
-        text = json.dumps(header)
+        text = json.dumps(header, default=_plain)
     except TypeError as error:
         raise ValueError(f"Only plain parameters can be saved (use an integer random_state): {error}") from None
     path = Path(path)
@@ -64,13 +71,15 @@ def unpack(params: dict, network) -> dict:
     """The reverse of `pack`.
 
     Raises:
-        ValueError: if the detector used a network of the reader's own and `network` is None.
+        ValueError: if the detector used a network of the reader's own and `network` is None, or the other way round.
     """
     params = {name: tuple(value) if name in TUPLES else value for name, value in params.items()}
     packed = params.get("network") or {}
+    if "module" not in packed and network is not None:
+        raise ValueError("The file says which network the detector has: leave network out.")
     if "ConvNet" in packed:
         return params | {"network": ConvNet(**packed["ConvNet"])}
-    if "module" in packed and network is None:
+    if "module" in packed and not isinstance(network, nn.Module):
         raise ValueError(f"The detector uses your own network {packed['module']}: pass one as load(path, network=...).")
     return params | {"network": network}
 
@@ -82,6 +91,14 @@ def _numpy(values: dict[str, Tensor], group: str) -> dict[str, np.ndarray]:
 class Training:
     """State of a meta-training between two outer steps, and its file.
 
+    Args:
+        detector: whose training it is.
+        family: what it trains on.
+        meta: the meta-parameters, scaling included.
+        optimizer: of those that are learnt.
+        rng: where the episodes come from.
+        probe: numbers by which to recognise the tasks.
+
     Attributes:
         step: outer steps done.
         history: ``loss`` of each, ``valid_loss`` of each look at the validation tasks.
@@ -89,14 +106,14 @@ class Training:
         looks_since_best: looks since then.
     """
 
-    def __init__(self, detector, family, meta: dict[str, Tensor], optimizer, rng: np.random.Generator):
+    def __init__(self, detector, family, meta: dict[str, Tensor], optimizer, rng, probe: np.ndarray):
         self.meta, self.optimizer, self.rng = meta, optimizer, rng
         self.step, self.history = 0, {"loss": [], "valid_loss": []}
         self.best, self.looks_since_best = None, 0
         free = ("meta_steps", "patience", "device")  # may differ when training goes on
         params = {name: value for name, value in detector.get_params(deep=False).items() if name not in free}
         self.same = {"training": type(detector).__name__, "params": pack(params), "source": family.source}
-        self.units = family.units
+        self.marks = {"units": family.units, "probe": probe}
 
     def look(self, valid_loss: float) -> None:
         """Note a validation loss; keep the meta-parameters if it is the lowest."""
@@ -107,7 +124,7 @@ class Training:
 
     def save(self, path) -> None:
         """Write the state to `path`."""
-        arrays = _numpy(self.meta, "meta") | _numpy(self.best or {}, "best") | {"units": self.units}
+        arrays = self.marks | _numpy(self.meta, "meta") | _numpy(self.best or {}, "best")
         for i, moments in self.optimizer.state_dict()["state"].items():
             arrays |= _numpy(moments, f"adam/{i}")
         state = {"step": self.step, "history": self.history, "looks_since_best": self.looks_since_best}
@@ -117,29 +134,51 @@ class Training:
         """Take the state from `path` if there is such a file.
 
         Raises:
-            ValueError: if it is another training's.
+            ValueError: if it is damaged or another training's.
         """
         if not Path(path).exists():
             return
         header, arrays = read(path)
-        same = json.loads(json.dumps(self.same))  # tuples as lists, as in the file
-        units = arrays.pop("units", None)
-        if header.get("same") != same or not np.array_equal(units, self.units):
+        try:
+            self._take(header, arrays)
+        except (AttributeError, IndexError, KeyError, TypeError) as error:
+            raise ValueError(f"{path} is damaged or not a checkpoint: {error!r}.") from None
+        except _OtherTraining:
             raise ValueError(
                 f"{path} is the checkpoint of another training: use the same parameters and tasks, or another file."
-            )
-        self.step, self.history = header["state"]["step"], header["state"]["history"]
-        self.looks_since_best = header["state"]["looks_since_best"]
-        self.rng.bit_generator.state = header["rng"]
-        groups: dict[str, dict[str, Tensor]] = {}
+            ) from None
+
+    def _take(self, header: dict, arrays: dict[str, np.ndarray]) -> None:
+        groups: dict[str, dict[str, Tensor]] = {"best": {}}
         for key, value in arrays.items():
-            group, _, name = key.rpartition("/") if key.startswith("adam/") else key.partition("/")
-            groups.setdefault(group, {})[name] = torch.as_tensor(value).to(self.meta["location"].device)
+            group, _, name = key.rpartition("/")
+            group, _, name = (group, _, name) if group.startswith("adam/") else key.partition("/")
+            groups.setdefault(group, {})[name] = torch.as_tensor(value) if name else value
+        same = json.loads(json.dumps(self.same, default=_plain))  # tuples as lists, as in the file
+        if header["same"] != same or not np.array_equal(arrays["units"], self.marks["units"]):
+            raise _OtherTraining
+        meta = {name: groups["meta"][name].to(own) for name, own in self.meta.items()}
+        known = [(arrays["probe"], self.marks["probe"])]
+        known += [(meta[n], own) for n, own in self.meta.items() if not own.requires_grad]  # the tasks' scaling
+        if any(a.shape != b.shape or not np.allclose(a, b) for a, b in known):
+            raise _OtherTraining
+        if any(meta[name].shape != own.shape for name, own in self.meta.items()):
+            raise _OtherTraining
+        state, adam = self.optimizer.state_dict(), [name for name, own in self.meta.items() if own.requires_grad]
+        state["state"] = {i: groups[f"adam/{i}"] for i in range(len(adam)) if f"adam/{i}" in groups}
+        if not state["state"]:
+            raise KeyError("adam")
+        loaded, rng = header["state"], header["rng"]
+        step, history, looks = loaded["step"], loaded["history"], loaded["looks_since_best"]
+        # Everything is there: only now is anything changed.
+        self.step, self.history, self.looks_since_best = step, history, looks
+        self.rng.bit_generator.state = rng
         with torch.no_grad():
-            for name, value in groups["meta"].items():
-                if self.meta[name].requires_grad:
-                    self.meta[name].copy_(value)
-        self.best = groups.get("best")
-        state = self.optimizer.state_dict()
-        state["state"] = {int(g.removeprefix("adam/")): m for g, m in groups.items() if g.startswith("adam/")}
+            for name in adam:
+                self.meta[name].copy_(meta[name])
+        self.best = {name: value.to(self.meta[name]) for name, value in groups["best"].items()} or None
         self.optimizer.load_state_dict(state)
+
+
+class _OtherTraining(Exception):
+    """A checkpoint that does not fit."""

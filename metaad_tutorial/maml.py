@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .adapt import Params, adapt, per_task
+from .adapt import Params, adapt, gradient_step, per_task
 from .detector import MetaDetector
 from .episodes import Episodes
 
@@ -47,6 +47,10 @@ class MAML(MetaDetector):
         if self.learn_lr not in (None, "step", "parameter"):
             raise ValueError(f'learn_lr must be None, "step" or "parameter", got {self.learn_lr!r}.')
 
+    def _shape(self) -> tuple:
+        steps = self.inner_steps if self.learn_lr == "step" else None
+        return (*super()._shape(), ("learn_lr", self.learn_lr), ("head_only", self.head_only), ("inner_steps", steps))
+
     def _start(self, n_features: int, rng: np.random.Generator) -> Params:
         meta = super()._start(n_features, rng)
         for name, value in list(meta.items()):
@@ -59,12 +63,11 @@ class MAML(MetaDetector):
         return not self.head_only or name in self._network.head
 
     def _step(self, meta: Params):
-        def rate(name: str, k: int):
-            if self.learn_lr is None:
-                return self.inner_lr
-            return meta[f"rate.{name}"][k] if self.learn_lr == "step" else meta[f"rate.{name}"]
-
-        return lambda name, value, grad, k: value - rate(name, k) * grad
+        if self.learn_lr is None:
+            return gradient_step(self.inner_lr)
+        if self.learn_lr == "step":
+            return lambda name, value, grad, k: value - meta[f"rate.{name}"][k] * grad
+        return lambda name, value, grad, k: value - meta[f"rate.{name}"] * grad
 
 
 class Reptile(MetaDetector):
@@ -77,9 +80,14 @@ class Reptile(MetaDetector):
     """
 
     def _step(self, meta: Params):
-        return lambda name, value, grad, k: value - self.inner_lr * grad
+        return gradient_step(self.inner_lr)
 
     def _outer_loss(self, meta: Params, episodes: Episodes) -> Tensor:
+        points = episodes.support_x.shape[1] + episodes.query_x.shape[1]
+        if self.inner_steps > points:
+            raise ValueError(
+                f"Reptile needs a point for each of its inner_steps={self.inner_steps}, a task has {points}."
+            )
         x = torch.cat([episodes.support_x, episodes.query_x], 1)
         y = torch.cat([episodes.support_y, episodes.query_y], 1)
         start = {name[6:]: value for name, value in meta.items() if name.startswith("start.")}

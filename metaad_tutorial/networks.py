@@ -16,6 +16,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+
+def _widths(values) -> bool:
+    """Whether `values` is a tuple of sizes, integers of at least 1."""
+    return isinstance(values, tuple) and all(isinstance(v, int | np.integer) and v >= 1 for v in values)
 
 
 def _he(rng: np.random.Generator, *shape: int) -> Tensor:
@@ -24,8 +30,11 @@ def _he(rng: np.random.Generator, *shape: int) -> Tensor:
 
 
 def _dense(params: dict[str, Tensor], i: int, x: Tensor) -> Tensor:
-    """Fully connected layer i: x (..., N, in) -> (..., N, out)."""
-    return x @ params[f"weight{i}"].mT + params[f"bias{i}"].unsqueeze(-2)
+    """Fully connected layer i, points in columns: x (..., in, N) -> (..., out, N)."""
+    weight, bias = params[f"weight{i}"], params[f"bias{i}"].unsqueeze(-1)
+    if x.dim() == weight.dim() == bias.dim() == 3:  # the same in one operation
+        return torch.baddbmm(bias, weight, x)
+    return weight @ x + bias
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +49,12 @@ class MLP:
 
     hidden: tuple[int, ...] = ()
     uses_context = False
+
+    def __post_init__(self):
+        if not _widths(self.hidden):
+            raise ValueError(
+                f"hidden must hold the layers' widths, a tuple of integers of at least 1, got {self.hidden!r}."
+            )
 
     @property
     def head(self) -> tuple[str, ...]:
@@ -58,9 +73,10 @@ class MLP:
 
     def __call__(self, params: dict[str, Tensor], x: Tensor, context: Tensor | None = None) -> Tensor:
         """Logits: x (N, d) or (T, N, d) -> (N,) or (T, N)."""
+        x = x.mT  # points in columns: the weights' gradients then come in the weights' own memory layout
         for i in range(len(self.hidden)):
             x = torch.relu(_dense(params, i, x))
-        return _dense(params, len(self.hidden), x).squeeze(-1)
+        return _dense(params, len(self.hidden), x).squeeze(-2)
 
 
 def _support_norm(x: Tensor, n: int | None, eps: float = 1e-5) -> Tensor:
@@ -96,9 +112,13 @@ class ConvNet:
     shape: tuple[int, int] | None = None
 
     def __post_init__(self):
-        object.__setattr__(self, "channels", tuple(self.channels))  # JSON knows lists only
-        if not self.channels or not all(isinstance(width, int | np.integer) and width >= 1 for width in self.channels):
+        for name in ("channels", "shape"):  # lists from a JSON file become tuples again
+            if isinstance(getattr(self, name), list):
+                object.__setattr__(self, name, tuple(getattr(self, name)))
+        if not _widths(self.channels) or not self.channels:
             raise ValueError(f"channels must hold integers of at least 1, got {self.channels!r}.")
+        if self.shape is not None and not (_widths(self.shape) and len(self.shape) == 2):
+            raise ValueError(f"shape must be (height, width) in pixels, got {self.shape!r}.")
         if self.norm not in (None, "layer", "group", "batch"):
             raise ValueError(f'norm must be None, "layer", "group" or "batch", got {self.norm!r}.')
         if self.norm == "group" and any(width % 4 for width in self.channels):
@@ -163,7 +183,7 @@ class ConvNet:
             if self.norm:
                 x = x * _per_channel(params[f"gain{i}"])
             x = torch.relu(x + _per_channel(params[f"bias{i}"]))
-        return _dense(params, last, x.flatten(2)).squeeze(-1)[:, n:]
+        return _dense(params, last, x.flatten(2).mT).squeeze(-2)[:, n:]
 
     def _dims(self, name: str) -> int:
         """Number of axes of a parameter without a task axis."""
@@ -201,12 +221,18 @@ class _SupportNorm(nn.Module):
         return out.reshape(x.shape)
 
 
-def _support_norms(module: nn.Module) -> nn.Module:
-    """Replace every batch normalisation inside `module` by one on the support set."""
+def _support_norms(module: nn.Module, done: dict[int, nn.Module]) -> nn.Module:
+    """Replace every batch normalisation inside `module` by one on the support set.
+
+    Args:
+        module: changed in place.
+        done: the layers replaced so far, since a module may hold one layer in several places.
+    """
     if isinstance(module, nn.modules.batchnorm._BatchNorm):
-        return _SupportNorm(module)
-    for name, child in module.named_children():
-        setattr(module, name, _support_norms(child))
+        return done.setdefault(id(module), _SupportNorm(module))
+    for name, child in module._modules.items():
+        if child is not None:
+            module._modules[name] = _support_norms(child, done)
     return module
 
 
@@ -227,7 +253,9 @@ class ModuleNetwork:
 
     def __init__(self, module: nn.Module):
         self.origin = module
-        self.module = _support_norms(copy.deepcopy(module)).eval()
+        if any(isinstance(p, nn.parameter.UninitializedParameter) for p in module.parameters()):
+            raise ValueError("The network has lazy layers: run it once on your data first, to fix their sizes.")
+        self.module = _support_norms(copy.deepcopy(module), {}).eval()
         self.norms = [m for m in self.module.modules() if isinstance(m, _SupportNorm)]
         self.uses_context = bool(self.norms)
         self.dims = {name: p.dim() for name, p in self.module.named_parameters() if p.requires_grad}
@@ -240,18 +268,29 @@ class ModuleNetwork:
         owner = list(self.dims)[-1].rpartition(".")[0]
         return tuple(name for name in self.dims if name.rpartition(".")[0] == owner)
 
+    def fixed(self) -> dict[str, Tensor]:
+        """What the module holds besides the parameters that are learnt: frozen ones and buffers."""
+        return {name: value for name, value in self.module.state_dict().items() if name not in self.dims}
+
     def init(self, rng: np.random.Generator, n_features: int) -> dict[str, Tensor]:
         """The module's own values, after a trial run on two rows."""
         params = {n: p.detach().clone() for n, p in self.module.named_parameters() if n in self.dims}
-        trial = torch.zeros(2, n_features, dtype=next(iter(params.values())).dtype)
+        trial = next(iter(params.values())).new_zeros(2, n_features)
         try:
-            self._one(params, trial, None)
-        except RuntimeError as error:
+            out = self._run(params, trial)
+        except Exception as error:  # whatever a module of somebody else's may raise
             raise ValueError(
-                f"The network cannot read rows of {n_features} features ({error}); for images, begin it with "
-                "nn.Unflatten(1, (1, height, width))."
+                f"The network cannot read rows of {n_features} features ({type(error).__name__}: {error}); for "
+                "images, begin it with nn.Unflatten(1, (1, height, width))."
             ) from None
+        if not isinstance(out, Tensor) or out.shape not in ((2,), (2, 1)):
+            got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+            raise ValueError(f"The network must give one logit per row: for 2 rows (2,) or (2, 1), not {got}.")
         return params
+
+    def _run(self, params: dict[str, Tensor], x: Tensor) -> Tensor:
+        with sdpa_kernel(SDPBackend.MATH):  # the fused kernels of attention have no second derivatives
+            return torch.func.functional_call(self.module.to(x), params, (x,))
 
     def _one(self, params: dict[str, Tensor], x: Tensor, context: Tensor | None) -> Tensor:
         n = None
@@ -259,12 +298,7 @@ class ModuleNetwork:
             n, x = len(context), torch.cat([context, x])
         for layer in self.norms:
             layer.n = n
-        out = torch.func.functional_call(self.module.to(x), params, (x,))
-        if out.shape not in ((len(x),), (len(x), 1)):
-            raise ValueError(
-                f"The network must give one logit per row, ({len(x)},) or ({len(x)}, 1), not {tuple(out.shape)}."
-            )
-        return out.reshape(-1)[n:]
+        return self._run(params, x).reshape(-1)[n:]
 
     def __call__(self, params: dict[str, Tensor], x: Tensor, context: Tensor | None = None) -> Tensor:
         """Logits: x (N, d) or (T, N, d) -> (N,) or (T, N); the other arguments as for `ConvNet`."""

@@ -121,7 +121,7 @@ def test_aadml_with_the_rule_of_maml_is_maml(hidden):
     aadml.n_features_in_ = WIDTH
     for task in TASKS:
         one, two = (d.fit(task.support_x[0], task.support_y[0]) for d in (maml, aadml))
-        assert all(torch.equal(one.params_[n], two.params_[n]) for n in one.params_)
+        assert all(torch.allclose(one.params_[n], two.params_[n], rtol=0, atol=1e-12) for n in one.params_)
 
 
 def test_untrained_aadml_and_maml_are_gradient_descent_from_zero():
@@ -657,9 +657,9 @@ def test_aadml_comes_close_to_the_ceiling_and_beats_maml():
     """95 % of the way from chance to the ceiling, and clearly more accurate than one fixed step."""
     family = Fleet()
     train, valid, test = family.split(random_state=0)
-    aadml = AADML(meta_steps=200, random_state=0).meta_fit(train, valid)
-    maml = MAML(inner_steps=1, meta_steps=200, random_state=0).meta_fit(train, valid)
-    ours, theirs = (evaluate(d, test, n_tasks=200, random_state=0) for d in (aadml, maml))
+    aadml = AADML(meta_steps=120, random_state=0).meta_fit(train, valid)
+    maml = MAML(inner_steps=1, meta_steps=120, random_state=0).meta_fit(train, valid)
+    ours, theirs = (evaluate(d, test, n_tasks=150, random_state=0) for d in (aadml, maml))
     ceiling = family.bayes_auroc
     assert ours.mean >= 0.5 + 0.95 * (ceiling - 0.5)
     assert ours.mean <= ceiling + 0.01  # better than the best possible would be a leak

@@ -10,8 +10,9 @@ import zipfile
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from metaad_tutorial import AADML, MAML, Fleet, evaluate
+from metaad_tutorial import AADML, MAML, ConvNet, Fleet, Reptile, evaluate
 
 TRAIN, VALID, TEST = Fleet(5, 2, 6, 6, n_machines=30, n_features=4).split(random_state=0)
 TASK = TEST.sample(1, random_state=0)
@@ -55,6 +56,39 @@ def test_round_trip(tmp_path, method, settings, stage):
             loaded.fit(X[:, :3], Y)
     one, two = (d.fit(X, Y).anomaly_score(Q) for d in (detector, loaded))
     assert np.array_equal(one, two)
+
+
+@pytest.mark.parametrize("norm", [None, "group", "batch"])
+@pytest.mark.parametrize("method", [MAML, AADML, Reptile])
+def test_round_trip_of_a_convnet(tmp_path, method, norm):
+    """With batch normalisation the support set goes into the file, too: scores need its statistics."""
+    detector = trained(method, network=ConvNet((4, 8), norm)).fit(X, Y)
+    detector.save(tmp_path / "detector.npz")
+    loaded = method.load(tmp_path / "detector.npz")
+    assert loaded.network == ConvNet((4, 8), norm) and loaded.get_params() == detector.get_params()
+    assert np.array_equal(loaded.anomaly_score(Q), detector.anomaly_score(Q))
+    assert np.array_equal(loaded.fit(X, Y).anomaly_score(Q), detector.anomaly_score(Q))
+    assert np.array_equal(loaded.score_tasks(TASK)[0], detector.score_tasks(TASK)[0])
+
+
+@pytest.mark.parametrize("layer", [lambda: nn.LayerNorm(5), lambda: nn.BatchNorm1d(5)])
+def test_round_trip_of_a_module(tmp_path, layer):
+    """The file holds what was learnt, the reader brings the module, whatever its own values are by then."""
+
+    def build(seed):
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            return nn.Sequential(nn.Linear(4, 5), layer(), nn.Linear(5, 1))
+
+    detector = trained(MAML, network=build(0), learn_lr="step").fit(X, Y)
+    detector.save(tmp_path / "detector.npz")
+    module = build(1)
+    loaded = MAML.load(tmp_path / "detector.npz", network=module)
+    assert loaded.network is module
+    assert np.array_equal(loaded.anomaly_score(Q), detector.anomaly_score(Q))
+    assert np.array_equal(loaded.fit(X, Y).anomaly_score(Q), detector.anomaly_score(Q))
+    with pytest.raises(ValueError, match=r"your own network Sequential: pass one as load\(path, network="):
+        MAML.load(tmp_path / "detector.npz")
 
 
 def test_a_loaded_detector_can_be_trained_and_saved_again(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal, norm
 
-from metaad_tutorial import Fleet
+from metaad_tutorial import Fleet, check_disjoint
 from metaad_tutorial.metrics import accuracy, auroc, interval
 
 
@@ -129,6 +129,93 @@ def test_log_odds_are_calibrated():
         part = (odds >= low) & (odds <= high)
         promised = (1 / (1 + np.exp(-odds[part]))).mean()
         assert abs(y[part].mean() - promised) < 4 * np.sqrt(0.25 / part.sum())
+
+
+def scores_with(family, weights, drawn):
+    return np.einsum("tqd,td->tq", drawn.query_x.numpy(), np.broadcast_to(weights, (len(drawn), weights.shape[-1])))
+
+
+def angles(family, one, two):
+    """Degrees between rows of two arrays of shifts in the inner product a^T Sigma^-1 b."""
+    one, two = (np.linalg.solve(np.linalg.cholesky(family.covariance), s.T) for s in (one, two))
+    one, two = one / np.linalg.norm(one, axis=0), two / np.linalg.norm(two, axis=0)
+    return np.rad2deg(2 * np.arcsin(np.minimum(np.linalg.norm(one - two, axis=0) / 2, 1)))
+
+
+@pytest.mark.parametrize("angle", [0, 20, 60, 90])
+@pytest.mark.parametrize("directions", [1, 3])
+def test_a_turned_fleet_fails_at_that_angle_and_keeps_its_ceiling(directions, angle):
+    family = Fleet(directions=directions, n_machines=40, ceiling=0.9)
+    assert family.bayes_auroc == pytest.approx(0.9)  # also when it was asked for before
+    turned = family.turned(angle)
+    assert np.allclose(angles(family, family.shifts, turned.shifts), angle, rtol=0, atol=1e-5)
+    precision = np.linalg.inv(family.covariance)
+    separation = np.einsum("md,de,me->m", turned.shifts, precision, turned.shifts)
+    assert np.allclose(norm.cdf(np.sqrt(separation / 2)), 0.9, rtol=0, atol=1e-12)
+    assert turned.bayes_auroc == pytest.approx(0.9, abs=1e-12)
+    new = turned.shifts - np.cos(np.deg2rad(angle)) * family.shifts
+    assert np.allclose(new, new[0], rtol=0, atol=1e-12)  # one new direction for all machines
+    assert np.allclose(family.shifts @ precision @ new[0], 0, rtol=0, atol=1e-10)
+    for name in ("mixing", "covariance", "means", "units"):
+        assert np.array_equal(getattr(turned, name), getattr(family, name))
+
+
+def test_a_known_score_sees_a_turned_anomaly_as_far_as_it_is_known():
+    """The best score for the old shift has AUROC Phi(cos(angle) * separation / sqrt 2); who knows the new one, 0.9."""
+    family = Fleet(n_machines=500, ceiling=0.9)
+    for angle in (0, 60, 90):
+        turned = family.turned(angle)
+        drawn = turned.sample(500, random_state=1)
+        known, new = (np.linalg.solve(family.covariance, f.shifts[0]) for f in (family, turned))
+        for weights, want in ((known, norm.cdf(np.cos(np.deg2rad(angle)) * norm.ppf(0.9))), (new, 0.9)):
+            values = auroc(drawn.query_y.numpy(), scores_with(turned, weights, drawn))
+            error = values.std(ddof=1) / np.sqrt(len(values))
+            assert abs(values.mean() - want) < 3 * error < 0.02
+
+
+def test_turning_does_not_touch_the_fleet_and_does_not_add_up():
+    family = Fleet(directions=2, n_machines=10)
+    shifts = family.shifts.copy()
+    once, twice = family.turned(60), family.turned(30).turned(60)
+    assert np.array_equal(family.shifts, shifts) and np.array_equal(family.turned(0).shifts, shifts)
+    assert np.allclose(once.shifts, twice.shifts, rtol=0, atol=1e-12)
+    assert not np.allclose(once.shifts, family.turned(60, seed=1).shifts)
+    assert np.array_equal(once.shifts, family.turned(60, seed=0).shifts)
+
+
+def test_the_parts_of_a_turned_fleet_are_turned_and_are_the_same_machines():
+    family = Fleet(3, 2, 6, 6, n_machines=20, n_features=3)
+    train, _, test = family.split(random_state=0)
+    for part in (family.turned(90).split(random_state=0)[2], test.turned(90), family.turned(90).restrict(test.units)):
+        assert np.array_equal(part.sample(4, random_state=0).query_x, test.turned(90).sample(4, random_state=0).query_x)
+        assert not np.array_equal(part.sample(4, random_state=0).query_x, test.sample(4, random_state=0).query_x)
+        check_disjoint(train, part)
+    with pytest.raises(ValueError, match="overlap"):
+        check_disjoint(train, train.turned(90))
+
+
+@pytest.mark.parametrize("angle", [40, 90])
+def test_bayes_scores_of_a_turned_fleet_are_the_log_odds_of_the_joint_law(angle):
+    family = Fleet(3, 2, 6, 6, n_machines=8, n_features=3, spread=1.7).turned(angle)
+    drawn = family.sample(8, random_state=0)
+    want = joint_log_odds(family, drawn, family.shifts[:1])
+    assert np.allclose(family.bayes_scores(drawn), want, rtol=0, atol=1e-9)
+    family = Fleet(4, 2, 6, 6, n_machines=3000, n_features=3, directions=2, spread=0.8).turned(angle)
+    drawn = family.sample(3, random_state=0)
+    want = joint_log_odds(family, drawn, family.shifts)
+    assert np.abs(family.bayes_scores(drawn, n_directions=3000) - want).max() < 0.25
+
+
+@pytest.mark.parametrize("angle", [-1, 91, np.nan, np.inf])
+def test_an_angle_out_of_range(angle):
+    with pytest.raises(ValueError, match="angle must lie between 0 and 90"):
+        Fleet(n_machines=5).turned(angle)
+
+
+@pytest.mark.parametrize("n_features", [1, 4])
+def test_no_room_for_a_new_direction(n_features):
+    with pytest.raises(ValueError, match=r"fill the whole space.*fewer directions"):
+        Fleet(n_machines=5, n_features=n_features, directions=n_features).turned(45)
 
 
 def test_the_seed_fixes_the_fleet():

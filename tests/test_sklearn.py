@@ -4,10 +4,18 @@ scikit-learn skips one check by itself, on array-API input, unless SCIPY_ARRAY_A
 take NumPy, pandas and torch and claim no more.
 """
 
+import inspect
+import pydoc
+
+import numpy as np
 import pytest
+import torch
+from sklearn.base import clone
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from metaad_tutorial import AADML, MAML, Mahalanobis, NearestNeighbor
+from metaad_tutorial import AADML, MAML, ConvNet, Fleet, Mahalanobis, NearestNeighbor, Reptile
 
 LABELS = "the check passes labels 1 and 2; `fit` refuses labels other than 0 and 1, and must"
 ITSELF = "a point fitted on is its own nearest neighbour at distance 0, so no training point is an outlier"
@@ -25,7 +33,13 @@ def allowed_failures(estimator) -> dict[str, str]:
     return reasons
 
 
-DETECTORS = [AADML(random_state=0), MAML(hidden=(8,), random_state=0), NearestNeighbor(), Mahalanobis()]
+DETECTORS = [
+    AADML(random_state=0),
+    MAML(hidden=(8,), random_state=0),
+    Reptile(random_state=0),
+    NearestNeighbor(),
+    Mahalanobis(),
+]
 
 
 @parametrize_with_checks(DETECTORS, expected_failed_checks=allowed_failures)
@@ -43,3 +57,67 @@ def test_allowed_failures_pass_with_labels_0_and_1(estimator, monkeypatch):
     for check, reason in allowed_failures(estimator).items():
         if reason is LABELS:
             getattr(checks, check)(name, estimator)
+
+
+SHARED = {
+    "inner_steps": 3, "inner_lr": 0.1, "hidden": (), "network": None, "loss": "cross_entropy", "balanced": False,
+    "meta_lr": None, "meta_steps": 400, "meta_batch": 25, "patience": None, "standardize": True,
+    "contamination": "auto", "dtype": "float64", "device": "cpu", "random_state": None,
+}  # fmt: skip
+OWN = {MAML: {"first_order": False, "head_only": False, "learn_lr": None}, Reptile: {}, AADML: {}}
+META = pytest.mark.parametrize("method", OWN)
+
+
+@META
+def test_all_parameters_and_their_defaults_are_shown(method):
+    """The chapters name these; a change of a default changes what they say."""
+    want = OWN[method] | SHARED
+    shown = {n: p.default for n, p in inspect.signature(method).parameters.items()}
+    assert shown == want and list(shown)[: len(OWN[method])] == list(OWN[method])
+    assert method().get_params() == want
+    head = pydoc.plain(pydoc.render_doc(method)).split("Method resolution order")[0]
+    assert all(name in head for name in want) and "shared" not in head.split(" |")[0]
+
+
+@META
+def test_parameters_are_set_copied_and_shown(method):
+    network = ConvNet((4,))
+    detector = method().set_params(inner_lr=0.5, network=network)
+    assert repr(detector).replace("\n", "").replace(" ", "") == (
+        f"{method.__name__}(inner_lr=0.5,network=ConvNet(channels=(4,),norm=None,shape=None))"
+    )
+    assert repr(method()) == f"{method.__name__}()"
+    assert (
+        clone(detector).get_params()
+        == detector.get_params()
+        == OWN[method]
+        | SHARED
+        | {
+            "inner_lr": 0.5,
+            "network": network,
+        }
+    )
+    with pytest.raises(ValueError, match="Invalid parameter 'learning_rate'"):
+        detector.set_params(learning_rate=1)
+    with pytest.raises(TypeError, match="learning_rate"):
+        method(learning_rate=1)
+
+
+def test_a_copy_has_a_module_of_its_own():
+    module = torch.nn.Linear(4, 1)
+    copied = clone(MAML(network=module)).network
+    assert copied is not module and torch.equal(copied.weight, module.weight)
+
+
+@META
+def test_a_detector_works_at_the_end_of_a_pipeline(method):
+    task = Fleet(5, 2, 6, 6, n_machines=5, n_features=4).sample(1, random_state=0)
+    X, y, Q = (getattr(task, n)[0].numpy() for n in ("support_x", "support_y", "query_x"))
+    detector = method(hidden=(3,), random_state=0)
+    pipeline = make_pipeline(StandardScaler(), clone(detector))
+    pipeline.set_params(**{f"{method.__name__.lower()}__inner_steps": 2}).fit(X, y)
+    scaler = StandardScaler().fit(X)
+    alone = detector.set_params(inner_steps=2).fit(scaler.transform(X), y)
+    assert np.array_equal(pipeline.score_samples(Q), alone.score_samples(scaler.transform(Q)))
+    assert np.array_equal(pipeline.predict(Q), alone.predict(scaler.transform(Q)))
+    assert pipeline.score_samples(Q).std() > 0

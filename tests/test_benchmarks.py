@@ -1,0 +1,112 @@
+"""The benchmark's routes give one gradient, and its stored results are what the book's page says of them."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDER = ROOT / "benchmarks"
+
+
+def load():
+    """The program as a module; it sets variables for libraries that are not imported here, which are put back."""
+    before = dict(os.environ)
+    spec = importlib.util.spec_from_file_location("metastep", FOLDER / "metastep.py")
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+    return module
+
+
+metastep = load()
+RESULTS = json.loads((FOLDER / "results" / "metastep.json").read_text())
+ROUTES = RESULTS["routes"]
+
+
+def milliseconds(name):
+    return ROUTES[name]["median_ms"]
+
+
+@pytest.mark.parametrize("name", [metastep.OURS, "torch.func"])
+def test_routes_agree_with_the_loop(name):
+    errors, reasons = metastep.compare(metastep.TRIAL, [name])
+    assert reasons == {}
+    assert errors[name] < 1e-10
+
+
+def test_the_loop_is_the_gradient():
+    params, episodes = metastep.draw(metastep.TRIAL, torch.float64)
+
+    def query_loss(shift):
+        moved = {**params, "weight0": torch.nn.Parameter(params["weight0"] + shift)}
+        return metastep.loop_loss(moved, episodes).detach()
+
+    direction = torch.ones_like(params["weight0"])
+    slope = (query_loss(1e-6 * direction) - query_loss(-1e-6 * direction)) / 2e-6
+    grads = metastep.loop(params, episodes)
+    assert float(slope) == pytest.approx(float((grads["weight0"] * direction).sum()), rel=1e-6)
+
+
+def test_a_wrong_gradient_is_not_timed(monkeypatch):
+    def first_order(params, episodes):
+        return {name: 1.001 * grad for name, grad in metastep.loop(params, episodes).items()}
+
+    monkeypatch.setitem(metastep.ROUTES, "wrong", metastep.eager(first_order))
+    errors, reasons = metastep.compare(metastep.TRIAL, ["wrong"])
+    assert errors == {}
+    assert "differs from the loop's" in reasons["wrong"]
+
+
+def test_what_cannot_run_is_named(monkeypatch):
+    def missing(params, episodes):
+        raise ModuleNotFoundError("No module named 'absent'")
+
+    monkeypatch.setitem(metastep.ROUTES, "absent", metastep.eager(missing))
+    _, reasons = metastep.compare(metastep.TRIAL, ["absent"])
+    results = {**RESULTS, "routes": {**ROUTES, "absent": {"not_run": reasons["absent"]}}}
+    assert "| absent | not run: ModuleNotFoundError: No module named 'absent' |" in metastep.markdown(results)
+
+
+def test_compiled_without_a_compiler(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(ValueError, match=r"needs a C\+\+ compiler"):
+        metastep.compiled(torch.sin, torch.ones(2))
+
+
+# --- Stored results ---------------------------------------------------------------------------------
+
+
+def test_all_routes_are_stored_with_their_gradients():
+    assert list(ROUTES) == list(metastep.ROUTES)
+    assert RESULTS["problem"] == {**metastep.Problem()._asdict(), "hidden": [64, 64]}
+    for figures in ROUTES.values():
+        assert figures["gradient_error"] < 1e-10
+        assert 0 < figures["p10_ms"] <= figures["median_ms"] <= figures["p90_ms"]
+
+
+@pytest.mark.parametrize("name", [metastep.REFERENCE, "learn2learn", "higher"])
+def test_the_package_is_eight_times_as_fast_as_loops(name):
+    assert milliseconds(name) >= 8 * milliseconds(metastep.OURS)
+
+
+def test_the_package_against_jax():
+    assert milliseconds(metastep.OURS) <= 2.5 * milliseconds(metastep.JAX)
+    assert milliseconds(metastep.OURS_COMPILED) <= milliseconds(metastep.JAX)
+    assert ROUTES[metastep.OURS_COMPILED]["compile_s"] > ROUTES[metastep.OURS_COMPILED]["cached_compile_s"] > 0
+
+
+def test_the_page_shows_the_stored_results():
+    assert (FOLDER / "results" / "metastep.md").read_text() == metastep.markdown(RESULTS)
+    assert "metastep.md" in (ROOT / "book" / "benchmarks.md").read_text()
+    assert (FOLDER / "results" / "metastep.svg").is_file()
