@@ -41,6 +41,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metaad_tutorial.adapt import adapt, gradient_step, per_task
+from metaad_tutorial.losses import cross_entropy
 from metaad_tutorial.networks import MLP
 
 RESULTS = Path(__file__).parent / "results"
@@ -110,7 +111,7 @@ def ours(params: Params, episodes: Episodes) -> Params:
     network = MLP(tuple(params[f"bias{i}"].shape[0] for i in range(len(params) // 2 - 1)))
 
     def loss(own, x, y):
-        return F.binary_cross_entropy_with_logits(network(own, x), y, reduction="none").mean(-1)
+        return cross_entropy(network(own, x), y).mean(-1)
 
     adapted = adapt(lambda own: loss(own, x, y), per_task(params, len(x)), gradient_step(INNER_LR), steps)
     return gradient(loss(adapted, query_x, query_y).mean(), params)
