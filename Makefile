@@ -29,7 +29,7 @@ export PYDEVD_DISABLE_FILE_VALIDATION := 1
 unexport METAAD_PROGRESS
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book test test-unit test-notebooks test-portable notebooks retrain check-notebooks lab \
+.PHONY: help setup book test test-unit test-notebooks test-portable notebooks check-notebooks lab \
         serve lint format bench bench-glyphs check-pages linkcheck lock clean distclean
 
 help: ## Show this list
@@ -67,10 +67,6 @@ test-portable: $(STAMP) ## Run the notebooks as an older processor would
 
 notebooks: $(STAMP) ## Execute the notebooks and store clean outputs (one: NB=notebooks/...)
 	$(BIN)/python tools/execute_notebooks.py $(NB)
-
-retrain: ## Train anew what notebooks/trained holds, and execute the notebooks
-	rm -rf notebooks/trained && mkdir notebooks/trained
-	$(MAKE) notebooks
 
 check-notebooks: $(STAMP) ## Execute the notebooks and report changed files, figures included
 	$(BIN)/python tools/execute_notebooks.py --check $(NB)

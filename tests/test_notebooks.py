@@ -614,16 +614,3 @@ def test_execution_is_stable_and_fails_loudly(tmp_path, capfd):
     message = capfd.readouterr().err
     assert "code cell 2 of 2" in message
     assert "RuntimeError" in message
-
-
-def test_stored_trainings_are_finished_and_used():
-    """Longer meta-trainings are kept, since their last digits differ from one processor to the next."""
-    from metaad_tutorial import files
-
-    stored = sorted((ROOT / "notebooks" / "trained").iterdir())
-    assert stored
-    for file in stored:
-        state, source = files.read(file)[0]["state"], f"trained/{file.name[:2]}_"
-        assert state["step"] == len(state["history"]["loss"]) >= 50
-        (chapter,) = (path for path in NOTEBOOKS if path.name.startswith(file.name[:2]))
-        assert source in chapter.read_text(encoding="utf-8")
