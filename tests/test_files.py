@@ -185,7 +185,17 @@ def test_a_missing_file_is_a_missing_file(tmp_path):
         MAML.load(tmp_path / "none.npz")
 
 
-def damaged(kind, path):
+def damaged(kind, whole):
+    at = len(whole) // 3
+    return {
+        "cut off": whole[: len(whole) // 2],
+        "changed byte": whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :],
+        "empty": b"",
+        "text": b"hello",
+    }[kind]
+
+
+def no_detector(kind, path):
     if kind == "array file":
         np.save(path.with_suffix(".npy"), np.ones(3))
         return path.with_suffix(".npy").read_bytes()
@@ -200,14 +210,7 @@ def damaged(kind, path):
         return path.read_bytes()
     trained().save(path)
     whole = path.read_bytes()
-    at = len(whole) // 3
-    return {
-        "cut off": whole[: len(whole) // 2],
-        "changed byte": whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :],
-        "empty": b"",
-        "text": b"hello",
-        "pickle": pickle.dumps({"class": "AADML"}),
-    }[kind]
+    return pickle.dumps({"class": "AADML"}) if kind == "pickle" else damaged(kind, whole)
 
 
 @pytest.mark.filterwarnings("default::ResourceWarning", "default::pytest.PytestUnraisableExceptionWarning")
@@ -218,7 +221,7 @@ def damaged(kind, path):
 )  # fmt: skip
 def test_a_damaged_file_is_named(tmp_path, kind):
     path = tmp_path / "a.npz"
-    path.write_bytes(damaged(kind, path))
+    path.write_bytes(no_detector(kind, path))
     with pytest.raises(ValueError, match=r"a\.npz.*(not|damaged|detector)"):
         AADML.load(path)
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from sklearn.metrics import roc_auc_score
+from test_files import damaged
 from test_networks import SHAPE, D, module_of, norm_by, plain_convnet
 from torch import nn
 
@@ -463,16 +464,6 @@ def test_the_checkpoint_of_another_training_is_refused(tmp_path, checkpoint, oth
         detector.meta_fit(family, checkpoint=path)
     assert path.read_bytes() == checkpoint
     assert not hasattr(detector, "meta_")
-
-
-def damaged(kind, whole):
-    at = len(whole) // 3
-    return {
-        "cut off": whole[: len(whole) // 2],
-        "changed byte": whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :],
-        "empty": b"",
-        "text": b"hello",
-    }[kind]
 
 
 @pytest.mark.filterwarnings("default::ResourceWarning", "default::pytest.PytestUnraisableExceptionWarning")
