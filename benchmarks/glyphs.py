@@ -26,13 +26,39 @@ from metastep import machine
 from sklearn.ensemble import IsolationForest
 from sklearn.svm import OneClassSVM
 
-from metaad_tutorial import MAML, ConvNet, Glyphs, Mahalanobis, NearestNeighbor, Reptile, evaluate
+from metaad_tutorial import (
+    MAML,
+    ConvNet,
+    Glyphs,
+    Mahalanobis,
+    NearestNeighbor,
+    PrototypicalDetector,
+    Reptile,
+    evaluate,
+)
 
 RESULTS = Path(__file__).parent / "results"
 SHARED = {"dtype": "float32", "meta_batch": 16, "meta_lr": 2e-3, "inner_steps": 3, "random_state": 0}
 SMALL = ConvNet((32, 32, 32), norm="layer")
 WIDE = ConvNet((32, 64, 64), norm="layer")
+METRIC = {"dtype": "float32", "meta_batch": 16, "meta_lr": 0.01, "random_state": 0}  # of the prototypes
 LONGER = SHARED | {"meta_batch": 25, "inner_steps": 5, "meta_steps": 2000, "learn_lr": "step"}
+EMBED = ConvNet((16, 32, 64), norm="layer", outputs=64)
+WIDER = ConvNet((32, 64, 64), norm="layer", outputs=128)
+
+
+class AveragedMAML(MAML):
+    """MAML that keeps the running mean of its outer steps, as prototypes do."""
+
+    averaging = PrototypicalDetector.averaging
+
+
+class LastStep(PrototypicalDetector):
+    """Prototypes that keep their last outer step, as MAML does."""
+
+    averaging = 0.0
+
+
 # What is learnt with the start, and which layers the inner loop changes; about a minute each, and the longer runs.
 VARIANTS = {
     "all layers": MAML(network=SMALL, learn_lr="step", meta_steps=500, **SHARED),
@@ -40,9 +66,13 @@ VARIANTS = {
     "all layers, Meta-SGD": MAML(network=SMALL, learn_lr="parameter", meta_steps=500, **SHARED),
     "Reptile": Reptile(network=SMALL, meta_steps=900, **SHARED),
     "head only": MAML(network=SMALL, learn_lr="step", head_only=True, meta_steps=1200, **SHARED),
+    "head only, averaged": AveragedMAML(network=SMALL, learn_lr="step", head_only=True, meta_steps=1200, **SHARED),
     "head only, no norm": MAML(network=ConvNet(), learn_lr="step", head_only=True, meta_steps=1200, **SHARED),
     "head only, longer": MAML(network=WIDE, head_only=True, **LONGER),
     "all layers, longer": MAML(network=SMALL, **LONGER),
+    "prototypes": PrototypicalDetector(network=EMBED, meta_steps=1200, **METRIC),
+    "prototypes, last step": LastStep(network=EMBED, meta_steps=1200, **METRIC),
+    "prototypes, longer": PrototypicalDetector(network=WIDER, meta_steps=3000, **METRIC),
 }
 BASELINES = {
     "nearest neighbour in pixels": NearestNeighbor(),

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from .adapt import Params
-from .detector import MetaDetector
+from .inner_loop import InnerLoopDetector
 
 
 def mgd(state: Tensor, theta: Tensor) -> Tensor:
@@ -23,13 +23,13 @@ def mgd(state: Tensor, theta: Tensor) -> Tensor:
     return (theta * state).sum(-1)
 
 
-class AADML(MetaDetector):
+class AADML(InnerLoopDetector):
     """Learn the start w and the rule theta by which it adapts (equations ``aadml-step``, ``aadml-objective``).
 
     Each parameter j takes the step w_j - MGD(v_j; theta_j): a learnt decay of its value plus a learnt multiple of
     its gradient. Both start and rule descend the query loss of the meta-training tasks.
 
-    Parameters and attributes are those of `MetaDetector`; `inner_lr` is the step size the rule starts from.
+    Parameters and attributes are those of `InnerLoopDetector`; `inner_lr` is the step size the rule starts from.
     ``meta_["start.weight0"]`` holds w, ``meta_["rule.weight0"]`` theta, with (decay, step size) on the last axis.
     """
 

@@ -45,3 +45,32 @@ def gradient_step(lr: float) -> Callable[[str, Tensor, Tensor, int], Tensor]:
 def per_task(params: Params, n_tasks: int) -> Params:
     """Give every task the same start: (...) -> (T, ...), still attached to the shared values."""
     return {name: value.expand(n_tasks, *value.shape) for name, value in params.items()}
+
+
+class AveragingAdam(torch.optim.Adam):
+    """Adam that also keeps a running mean of the values it steps through, which wander less than the values.
+
+    Args:
+        values: what to optimise.
+        lr: step size.
+        decay: weight of the old mean at each step, less during the first ones; 0 keeps no mean.
+    """
+
+    def __init__(self, values, lr: float, decay: float = 0.0):
+        super().__init__(values, lr=lr)
+        self.decay = decay
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Change the values, and let the means follow."""
+        super().step()
+        for value, state in self.state.items():
+            if self.decay and "step" in state:  # a value that had no gradient has none
+                step = float(state["step"])
+                mean = state.setdefault("mean", value.clone())
+                mean.lerp_(value, 1 - min(self.decay, step / (step + 10)))
+
+    def means(self, values: Params) -> Params:
+        """The running means of named values; nothing if none are kept."""
+        kept = {name: self.state.get(value, {}).get("mean", value) for name, value in values.items()}
+        return kept if self.decay else {}

@@ -15,9 +15,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
 from . import files, ranks
-from .adapt import Params, adapt, per_task
+from .adapt import AveragingAdam, Params
 from .episodes import Episodes, TaskFamily, check_disjoint
-from .losses import LOSSES, balanced_mean, cross_entropy
+from .losses import cross_entropy
 from .networks import MLP, ConvNet, ModuleNetwork
 from .runtime import progress
 
@@ -31,6 +31,31 @@ def as_points(X):
     if isinstance(X, np.ndarray) and X.ndim > 2:
         X = X.reshape(len(X), -1)
     return X
+
+
+def check_positive(value: Real, name: str) -> None:
+    """Refuse what is no finite number above 0.
+
+    Raises:
+        TypeError, ValueError: naming the parameter.
+    """
+    check_scalar(value, name, Real, min_val=0, include_boundaries="neither")
+    if not np.isfinite(value):
+        raise ValueError(f"{name} must be a finite number, got {value}.")
+
+
+def check_place(dtype: str, device: str) -> None:
+    """Refuse what is no precision or no device to compute with.
+
+    Raises:
+        ValueError: saying which there are.
+    """
+    if dtype not in ("float32", "float64"):
+        raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}.")
+    if str(device).startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"device={device!r} needs a CUDA GPU, and PyTorch sees none here; use 'cpu'.")
+    if device != "cpu" and not str(device).startswith("cuda"):
+        raise ValueError(f"device must be 'cpu' or 'cuda', got {device!r}.")
 
 
 class Detector(OutlierMixin, BaseEstimator):
@@ -61,16 +86,20 @@ class Detector(OutlierMixin, BaseEstimator):
             check_scalar(share, "contamination", Real, **bounds, include_boundaries="right")
             if not np.isfinite(share):
                 raise ValueError(f"contamination must be a number in (0, 0.5] or 'auto', got {share}.")
-        width = self._width()
-        X = validate_data(self, as_points(X), dtype=np.float64)  # notes the width and the columns' names
-        if width not in (None, X.shape[1]):
-            self.n_features_in_ = width
-            raise ValueError(
-                f"X has {X.shape[1]} features, but {type(self).__name__} is expecting {width} features as input."
-            )
-        y = self._check_labels(y, len(X))
-        self._fit(X, y)
-        self.threshold_ = self._threshold(self._support_score(X[y == 0]), y)
+        before, width = dict(vars(self)), self._width()
+        try:
+            X = validate_data(self, as_points(X), dtype=np.float64)  # notes the width and the columns' names
+            if width not in (None, X.shape[1]):
+                raise ValueError(
+                    f"X has {X.shape[1]} features, but {type(self).__name__} is expecting {width} features as input."
+                )
+            y = self._check_labels(y, len(X))
+            self._fit(X, y)
+            self.threshold_ = self._threshold(self._support_score(X[y == 0]), y)
+        except BaseException:  # a fit that fails or is stopped changes nothing
+            vars(self).clear()
+            vars(self).update(before)
+            raise
         self.offset_ = -self.threshold_
         return self
 
@@ -120,7 +149,10 @@ class Detector(OutlierMixin, BaseEstimator):
             X: (n, d) or (n, h, w) finite points of the same width as the support points.
         """
         check_is_fitted(self, "threshold_")
-        return self._score(validate_data(self, as_points(X), dtype=np.float64, reset=False))
+        score = self._score(validate_data(self, as_points(X), dtype=np.float64, reset=False))
+        if not np.isfinite(score).all():
+            raise ValueError(f"{(~np.isfinite(score)).sum()} scores overflow: rescale the points, or use float64.")
+        return score
 
     def score_samples(self, X) -> np.ndarray:
         """``-anomaly_score(X)``, (n,): scikit-learn's convention, larger is more normal."""
@@ -151,16 +183,12 @@ class Detector(OutlierMixin, BaseEstimator):
 class MetaDetector(Detector):
     """A detector that learns across tasks (`meta_fit`) how to adapt to one (`fit`).
 
-    This class holds what all gradient-based methods share; they differ in `_start`, what is learnt across tasks, and
-    `_step`, the rule of one inner step. Without `meta_fit`, `fit` trains from the untrained start.
+    This class holds what all methods share; they differ in `_start`, what is learnt across tasks, and `_adapt`, what
+    a support set changes. Without `meta_fit`, `fit` adapts the untrained start.
 
     Args:
-        inner_steps: number K of inner steps.
-        inner_lr: size of the inner steps, where they are not learnt (and their start where they are).
         hidden: widths of the network's hidden layers; () is a linear model.
         network: instead of these layers a `ConvNet`, or any `torch.nn.Module` from rows (n, d) to n logits.
-        loss: inner loss, "cross_entropy", "squared" or "focal".
-        balanced: let both classes of a support set weigh the same, whatever their numbers.
         meta_lr: step size of the outer loop (Adam); None is 0.02, or 0.003 for a `network`.
         meta_steps: number of outer steps.
         meta_batch: tasks per outer step.
@@ -186,12 +214,8 @@ class MetaDetector(Detector):
 
     def __init__(
         self,
-        inner_steps: int = 3,
-        inner_lr: float = 0.1,
         hidden: tuple[int, ...] = (),
         network: ConvNet | nn.Module | None = None,
-        loss: str = "cross_entropy",
-        balanced: bool = False,
         meta_lr: float | None = None,
         meta_steps: int = 400,
         meta_batch: int = 25,
@@ -202,12 +226,8 @@ class MetaDetector(Detector):
         device: str = "cpu",
         random_state=None,
     ):
-        self.inner_steps = inner_steps
-        self.inner_lr = inner_lr
         self.hidden = hidden
         self.network = network
-        self.loss = loss
-        self.balanced = balanced
         self.meta_lr = meta_lr
         self.meta_steps = meta_steps
         self.meta_batch = meta_batch
@@ -229,7 +249,9 @@ class MetaDetector(Detector):
 
     # What a method defines.
 
-    second_order = True  # differentiate through the gradients of the inner loop
+    second_order = True  # differentiate through the gradients that adaptation takes
+    gives_features = False  # whether a module of the reader's gives features (n, m) instead of logits
+    averaging = 0.0  # decay of a running mean over the outer steps, which `meta_fit` then keeps; 0 keeps the last step
 
     def _shape(self) -> tuple:
         """The parameters that decide which meta-parameters there are, as (name, value)."""
@@ -239,12 +261,8 @@ class MetaDetector(Detector):
         """Meta-parameters before training; names beginning with ``start.`` are the learner's."""
         return {f"start.{name}": value for name, value in self._network.init(rng, n_features).items()}
 
-    def _adapts(self, name: str) -> bool:
-        """Whether the inner loop changes this parameter; tasks share the others."""
-        return True
-
-    def _step(self, meta: Params):
-        """The update rule (name, value, gradient, k) -> value of inner step k."""
+    def _adapt(self, meta: Params, x: Tensor, y: Tensor, second_order: bool) -> Params:
+        """Adapt to every task's support set: x (T, S, d), y (T, S) -> what `_logit` takes as parameters."""
         raise NotImplementedError
 
     def _outer_loss(self, meta: Params, episodes: Episodes) -> Tensor:
@@ -254,14 +272,10 @@ class MetaDetector(Detector):
     # What they share.
 
     def _check_params(self) -> None:
-        for name in ("inner_steps", "meta_steps", "meta_batch"):
+        for name in ("meta_steps", "meta_batch"):
             check_scalar(getattr(self, name), name, Integral, min_val=1)
-        for name in ("inner_lr", "meta_lr"):
-            if name == "meta_lr" and self.meta_lr is None:
-                continue
-            check_scalar(getattr(self, name), name, Real, min_val=0, include_boundaries="neither")
-            if not np.isfinite(getattr(self, name)):
-                raise ValueError(f"{name} must be a finite number, got {getattr(self, name)}.")
+        if self.meta_lr is not None:
+            check_positive(self.meta_lr, "meta_lr")
         if self.patience is not None:
             check_scalar(self.patience, "patience", Integral, min_val=1)
         if self.network is None:
@@ -270,12 +284,9 @@ class MetaDetector(Detector):
             raise ValueError("Give either hidden or network, not both: a network brings its own layers.")
         if not isinstance(self.network, ConvNet | nn.Module | None):
             raise ValueError(f"network must be a ConvNet or a torch.nn.Module, got {type(self.network).__name__}.")
-        if self.loss not in LOSSES:
-            raise ValueError(f"loss must be one of {', '.join(LOSSES)}, got {self.loss!r}.")
-        if self.dtype not in ("float32", "float64"):
-            raise ValueError(f"dtype must be 'float32' or 'float64', got {self.dtype!r}.")
-        if str(self.device).startswith("cuda") and not torch.cuda.is_available():
-            raise ValueError(f"device={self.device!r} needs a CUDA GPU, and PyTorch sees none here; use 'cpu'.")
+        if isinstance(self.network, ConvNet) and self.network.outputs and not self.gives_features:
+            raise ValueError(f"{type(self).__name__} needs a network that gives a logit: a ConvNet without outputs.")
+        check_place(self.dtype, self.device)
 
     @property
     def _network(self) -> MLP | ConvNet | ModuleNetwork:
@@ -283,7 +294,7 @@ class MetaDetector(Detector):
             return self.network or MLP(self.hidden)
         wrapped = getattr(self, "_wrapped", None)
         if wrapped is None or wrapped.origin is not self.network:
-            self._wrapped = wrapped = ModuleNetwork(self.network)
+            self._wrapped = wrapped = ModuleNetwork(self.network, self.gives_features)
         return wrapped
 
     @property
@@ -312,26 +323,6 @@ class MetaDetector(Detector):
         location, scale, support = scaling["location"], scaling["scale"], scaling.get("support")
         context = None if support is None else (support - location) / scale
         return self._network(params, (x - location) / scale, context)
-
-    def _adapt(self, meta: Params, x: Tensor, y: Tensor, second_order: bool) -> Params:
-        """Adapt the shared start to every task's support set: x (T, S, d), y (T, S)."""
-        start = {name[6:]: value for name, value in meta.items() if name.startswith("start.")}
-        if not second_order and not torch.is_grad_enabled():  # the inner loop needs gradients even outside training
-            start = {name: value.detach().requires_grad_() for name, value in start.items()}
-        shared = {name: value for name, value in start.items() if not self._adapts(name)}
-        own = {name: value for name, value in start.items() if name not in shared}
-        loss = self._support_loss(meta, shared, x, y)
-        with torch.enable_grad():
-            return shared | adapt(loss, per_task(own, len(x)), self._step(meta), self.inner_steps, second_order)
-
-    def _support_loss(self, meta: Params, shared: Params, x: Tensor, y: Tensor):
-        """l_S of each task as a function of the parameters that adapt; `shared` are the others."""
-
-        def loss(params: Params) -> Tensor:
-            points = LOSSES[self.loss](self._logit(shared | params, meta, x), y)
-            return balanced_mean(points, y) if self.balanced else points.mean(-1)
-
-        return loss
 
     def _context(self, meta: Params, x: Tensor) -> Params:
         """What `_logit` needs besides parameters: the scaling, and the support set x if the network looks at it."""
@@ -383,7 +374,7 @@ class MetaDetector(Detector):
             value.requires_grad_()
         meta = {**scaling, **learnt}
         default_lr = 0.02 if self.network is None else 0.003
-        optimizer = torch.optim.Adam(learnt.values(), lr=self.meta_lr or default_lr)
+        optimizer = AveragingAdam(learnt.values(), lr=self.meta_lr or default_lr, decay=self.averaging)
         watched = self._sample(valid, 100, rng) if valid is not None else None
         if watched is not None and watched.query_x.shape[-1] != n_features:
             raise ValueError(
@@ -412,12 +403,13 @@ class MetaDetector(Detector):
             if i % self.valid_every == 0 or i == self.meta_steps:
                 if watched is not None:
                     part, weight = ranks.share(watched)
+                    kept = meta | optimizer.means(learnt)
                     with torch.no_grad():
-                        loss = self._query_loss(meta, part, second_order=False) * weight
-                    run.look(ranks.add_up(loss).item())
+                        loss = self._query_loss(kept, part, second_order=False) * weight
+                    run.look(ranks.add_up(loss).item(), kept)
                 if checkpoint is not None and ranks.rank() == 0:
                     run.save(checkpoint)
-        self.meta_ = run.best or {name: value.detach().clone() for name, value in meta.items()}
+        self.meta_ = run.best or {n: v.detach().clone() for n, v in (meta | optimizer.means(learnt)).items()}
         self.history_ = run.history
         self.n_features_in_ = n_features
         self._trained_shape = self._shape()
@@ -444,10 +436,14 @@ class MetaDetector(Detector):
             raise ValueError(
                 f"X has {x.shape[-1]} features, but {type(self).__name__} is expecting {width} features as input."
             )
+        meta = self._to(meta)  # dtype and device may have changed since meta_fit
         with torch.no_grad():
             params = self._adapt(meta, x, y, second_order=False)
         if not all(value.isfinite().all() for value in params.values()):
-            raise ValueError("The inner loop diverged: lower inner_lr or inner_steps, or leave standardize=True.")
+            raise ValueError(
+                "Adapting to the support set gave numbers that are not finite: leave standardize=True, and lower "
+                "inner_lr or inner_steps where the detector has them."
+            )
         return {n: v.detach() for n, v in params.items()}, self._context(meta, x)
 
     def _threshold(self, normal_scores: np.ndarray, y: np.ndarray) -> float:
@@ -542,13 +538,15 @@ class MetaDetector(Detector):
         vars(detector).update(groups)
         if network is not None:
             detector._fill(fixed)
+        detector._trained_shape = detector._shape()
         return detector
 
     def _fill(self, fixed: Params) -> None:
         """Put frozen parameters and buffers into a network of the reader's own, if it is the one that was saved."""
         network = self._network
-        meta = {name[6:]: value for name, value in getattr(self, "meta_", {}).items() if name.startswith("start.")}
-        learnt, own = meta or self.params_, network.module.state_dict()
+        values = getattr(self, "meta_", None) or self.params_
+        shared = {name[6:]: value for name, value in values.items() if name.startswith("start.")}
+        learnt, own = shared or values, network.module.state_dict()
         fits = learnt.keys() == network.dims.keys() and fixed.keys() == network.fixed().keys()
         saved = fixed | learnt
         if not fits or any(saved[n].shape[saved[n].dim() - own[n].dim() :] != own[n].shape for n in saved):

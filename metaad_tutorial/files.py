@@ -115,11 +115,11 @@ class Training:
         self.same = {"training": type(detector).__name__, "params": pack(params), "source": family.source}
         self.marks = {"units": family.units, "probe": probe}
 
-    def look(self, valid_loss: float) -> None:
-        """Note a validation loss; keep the meta-parameters if it is the lowest."""
+    def look(self, valid_loss: float, meta: dict[str, Tensor]) -> None:
+        """Note a validation loss; keep the meta-parameters it belongs to if it is the lowest."""
         self.looks_since_best += 1
         if valid_loss < min(self.history["valid_loss"], default=np.inf):
-            self.best, self.looks_since_best = {n: v.detach().clone() for n, v in self.meta.items()}, 0
+            self.best, self.looks_since_best = {n: v.detach().clone() for n, v in meta.items()}, 0
         self.history["valid_loss"].append(valid_loss)
 
     def save(self, path) -> None:

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from .adapt import Params, adapt, gradient_step, per_task
-from .detector import MetaDetector
 from .episodes import Episodes
+from .inner_loop import InnerLoopDetector
 
 
-class MAML(MetaDetector):
+class MAML(InnerLoopDetector):
     """A start from which K gradient steps fit a new task (equations ``maml-inner``, ``maml-gradient``).
 
     Args:
@@ -21,7 +21,7 @@ class MAML(MetaDetector):
         learn_lr: learn the inner step sizes with the start: None keeps them fixed at `inner_lr`, "step" learns one for
             each tensor and inner step (Antoniou et al., 2019), "parameter" one for each parameter (equation
             ``meta-sgd``; Li et al., 2017). ``meta_["rate.weight0"]`` holds those of ``weight0``.
-        shared: the parameters of `MetaDetector`, whose attributes this class has too.
+        shared: the parameters of `InnerLoopDetector`, whose attributes this class has too.
 
     Example:
         >>> from metaad_tutorial import MAML, Fleet
@@ -70,13 +70,13 @@ class MAML(MetaDetector):
         return lambda name, value, grad, k: value - meta[f"rate.{name}"] * grad
 
 
-class Reptile(MetaDetector):
+class Reptile(InnerLoopDetector):
     """Move the start toward where K gradient steps lead (equation ``reptile``; Nichol et al., 2018).
 
     Of each meta-training task, support and query points together make K minibatches, one for each inner step. Outer
     steps follow (start - adapted) / (K * `inner_lr`), the mean gradient along the way; no second derivatives appear.
 
-    Parameters and attributes are those of `MetaDetector`.
+    Parameters and attributes are those of `InnerLoopDetector`.
     """
 
     def _step(self, meta: Params):

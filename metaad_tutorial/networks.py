@@ -1,8 +1,9 @@
 """Small networks as functions of their parameters, with or without a leading task axis.
 
 A network has ``init(rng, n_features)``, which returns its start values as a dict of tensors; ``head``, the names of its
-last layer; and a call ``network(params, x, context=None)`` to logits. Each parameter may carry a leading task axis:
-(T, out, in) instead of (out, in) gives every task its own network in one batched product.
+last layer; and a call ``network(params, x, context=None)`` to logits, or to features if it has ``outputs``. Each
+parameter may carry a leading task axis: (T, out, in) instead of (out, in) gives every task its own network in one
+batched product.
 """
 
 from __future__ import annotations
@@ -29,6 +30,11 @@ def _he(rng: np.random.Generator, *shape: int) -> Tensor:
     return torch.as_tensor(np.sqrt(2 / np.prod(shape[1:])) * rng.normal(size=shape))
 
 
+def _check_outputs(outputs: int | None) -> None:
+    if outputs is not None and not _widths((outputs,)):
+        raise ValueError(f"outputs must be None, for one logit, or an integer of at least 1, got {outputs!r}.")
+
+
 def _dense(params: dict[str, Tensor], i: int, x: Tensor) -> Tensor:
     """Fully connected layer i, points in columns: x (..., in, N) -> (..., out, N)."""
     weight, bias = params[f"weight{i}"], params[f"bias{i}"].unsqueeze(-1)
@@ -39,15 +45,17 @@ def _dense(params: dict[str, Tensor], i: int, x: Tensor) -> Tensor:
 
 @dataclasses.dataclass(frozen=True)
 class MLP:
-    """Fully connected network to one logit; without hidden layers the linear model omega^T x + b.
+    """Fully connected network; by default to one logit, without hidden layers the linear model omega^T x + b.
 
     Its parameters are ``weight0`` (out, in), ``bias0`` (out,), ``weight1``, ... .
 
     Args:
         hidden: widths of the hidden layers.
+        outputs: number of features to give; None gives one logit.
     """
 
     hidden: tuple[int, ...] = ()
+    outputs: int | None = None
     uses_context = False
 
     def __post_init__(self):
@@ -55,28 +63,31 @@ class MLP:
             raise ValueError(
                 f"hidden must hold the layers' widths, a tuple of integers of at least 1, got {self.hidden!r}."
             )
+        _check_outputs(self.outputs)
 
     @property
     def head(self) -> tuple[str, ...]:
         return f"weight{len(self.hidden)}", f"bias{len(self.hidden)}"
 
     def init(self, rng: np.random.Generator, n_features: int) -> dict[str, Tensor]:
-        """Start values: He-normal weights under ReLU layers, zeros in the last layer and all biases.
+        """Start values: He-normal weights under ReLU layers, zeros in all biases and in the last layer of a logit.
 
         A zero last layer starts every score at 0, so that a linear model starts at omega = 0.
         """
-        params, widths = {}, (n_features, *self.hidden, 1)
+        params, widths = {}, (n_features, *self.hidden, self.outputs or 1)
         for i, (fan_in, fan_out) in enumerate(itertools.pairwise(widths)):
-            params[f"weight{i}"] = _he(rng, fan_out, fan_in) * (i < len(self.hidden))
+            silent = i == len(self.hidden) and self.outputs is None
+            params[f"weight{i}"] = _he(rng, fan_out, fan_in) * (not silent)
             params[f"bias{i}"] = torch.zeros(fan_out, dtype=torch.float64)
         return params
 
     def __call__(self, params: dict[str, Tensor], x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Logits: x (N, d) or (T, N, d) -> (N,) or (T, N)."""
+        """Logits: x (N, d) or (T, N, d) -> (N,) or (T, N); features: (N, outputs) or (T, N, outputs)."""
         x = x.mT  # points in columns: the weights' gradients then come in the weights' own memory layout
         for i in range(len(self.hidden)):
             x = torch.relu(_dense(params, i, x))
-        return _dense(params, len(self.hidden), x).squeeze(-2)
+        out = _dense(params, len(self.hidden), x)
+        return out.squeeze(-2) if self.outputs is None else out.mT
 
 
 def _support_norm(x: Tensor, n: int | None, eps: float = 1e-5) -> Tensor:
@@ -92,7 +103,7 @@ def _support_norm(x: Tensor, n: int | None, eps: float = 1e-5) -> Tensor:
 
 @dataclasses.dataclass(frozen=True)
 class ConvNet:
-    """3x3 convolutions of stride 2, each with ReLU, then one linear layer to one logit.
+    """3x3 convolutions of stride 2, each with ReLU, then one linear layer, by default to one logit.
 
     Its parameters are ``weight0`` (out, in, 3, 3), ``bias0`` (out,), with a norm ``gain0`` (out,), ``weight1``, ... .
     A convolution treats all pixels alike, so detectors give all pixels one location and scale.
@@ -102,6 +113,7 @@ class ConvNet:
         norm: normalisation after each convolution: None, "layer" (each point over channels and pixels), "group"
             (each point over a quarter of the channels) or "batch" (each channel over the points of the support set).
         shape: height and width of the images; None takes them as square.
+        outputs: number of features to give; None gives one logit.
 
     Raises:
         ValueError: if an argument is unknown or the points are no images of that shape.
@@ -110,6 +122,7 @@ class ConvNet:
     channels: tuple[int, ...] = (32, 32, 32)
     norm: str | None = None
     shape: tuple[int, int] | None = None
+    outputs: int | None = None
 
     def __post_init__(self):
         for name in ("channels", "shape"):  # lists from a JSON file become tuples again
@@ -123,6 +136,7 @@ class ConvNet:
             raise ValueError(f'norm must be None, "layer", "group" or "batch", got {self.norm!r}.')
         if self.norm == "group" and any(width % 4 for width in self.channels):
             raise ValueError(f'norm="group" needs channels in multiples of 4, got {self.channels}.')
+        _check_outputs(self.outputs)
 
     @property
     def uses_context(self) -> bool:
@@ -142,7 +156,7 @@ class ConvNet:
         return tuple(shape)
 
     def init(self, rng: np.random.Generator, n_features: int) -> dict[str, Tensor]:
-        """Start values: He-normal convolutions, gains 1, zeros in the last layer and all biases."""
+        """Start values: He-normal convolutions, gains 1, zeros in all biases and in the last layer of a logit."""
         height, width = self._image(n_features)
         params, fan_in = {}, 1
         for i, fan_out in enumerate(self.channels):
@@ -153,11 +167,13 @@ class ConvNet:
             fan_in, height, width = fan_out, -(-height // 2), -(-width // 2)
         weight, bias = self.head
         params[weight] = torch.zeros(1, fan_in * height * width, dtype=torch.float64)
-        params[bias] = torch.zeros(1, dtype=torch.float64)
+        params[bias] = torch.zeros(self.outputs or 1, dtype=torch.float64)
+        if self.outputs is not None:
+            params[weight] = _he(rng, self.outputs, params[weight].shape[1])
         return params
 
     def __call__(self, params: dict[str, Tensor], x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Logits: x (N, h*w) or (T, N, h*w) -> (N,) or (T, N).
+        """Logits: x (N, h*w) or (T, N, h*w) -> (N,) or (T, N); features: (N, outputs) or (T, N, outputs).
 
         Args:
             params: the parameters, each with or without a task axis.
@@ -183,7 +199,8 @@ class ConvNet:
             if self.norm:
                 x = x * _per_channel(params[f"gain{i}"])
             x = torch.relu(x + _per_channel(params[f"bias{i}"]))
-        return _dense(params, last, x.flatten(2).mT).squeeze(-2)[:, n:]
+        out = _dense(params, last, x.flatten(2).mT)[..., n:]
+        return out.squeeze(-2) if self.outputs is None else out.mT
 
     def _dims(self, name: str) -> int:
         """Number of axes of a parameter without a task axis."""
@@ -203,6 +220,54 @@ def _convolve(x: Tensor, weight: Tensor) -> Tensor:
     n_tasks = len(weight)  # each task is a group of channels of one convolution
     out = F.conv2d(x.transpose(0, 1).flatten(1, 2), weight.flatten(0, 1), stride=2, padding=1, groups=n_tasks)
     return out.unflatten(1, (n_tasks, -1)).transpose(0, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class UpConvNet:
+    """From features back to images: a linear layer to a small picture, then 3x3 convolutions at twice the size each.
+
+    Its parameters are ``weight0`` (channels[0] * h * w, in), ``bias0``, then those of the convolutions, the last one to
+    a single channel. Sizes that are no powers of two are cut off at the lower right.
+
+    Args:
+        shape: height and width of the images.
+        channels: widths of the small picture and of the convolutions that follow; as many doublings as entries.
+
+    Raises:
+        ValueError: if an argument is out of range.
+    """
+
+    shape: tuple[int, int]
+    channels: tuple[int, ...] = (32, 32)
+    uses_context = False
+
+    def __post_init__(self):
+        if not _widths(self.channels) or not self.channels:
+            raise ValueError(f"channels must hold integers of at least 1, got {self.channels!r}.")
+        if not (_widths(self.shape) and len(self.shape) == 2):
+            raise ValueError(f"shape must be (height, width) in pixels, got {self.shape!r}.")
+
+    @property
+    def _small(self) -> tuple[int, int]:
+        return tuple(-(-side // 2 ** len(self.channels)) for side in self.shape)
+
+    def init(self, rng: np.random.Generator, n_features: int) -> dict[str, Tensor]:
+        """Start values: He-normal weights, zeros in all biases."""
+        first = self.channels[0] * math.prod(self._small)
+        params = {"weight0": _he(rng, first, n_features), "bias0": torch.zeros(first, dtype=torch.float64)}
+        for i, (fan_in, fan_out) in enumerate(itertools.pairwise((*self.channels, 1)), 1):
+            params[f"weight{i}"] = _he(rng, fan_out, fan_in, 3, 3)
+            params[f"bias{i}"] = torch.zeros(fan_out, dtype=torch.float64)
+        return params
+
+    def __call__(self, params: dict[str, Tensor], z: Tensor) -> Tensor:
+        """Images: z (N, m) or (T, N, m) -> (N, h*w) or (T, N, h*w); parameters without a task axis."""
+        x = _dense(params, 0, z.mT).mT.flatten(0, -2).unflatten(-1, (self.channels[0], *self._small))
+        for i in range(1, len(self.channels) + 1):
+            x = F.interpolate(torch.relu(x), scale_factor=2)
+            x = F.conv2d(x, params[f"weight{i}"], params[f"bias{i}"], padding=1)
+        height, width = self.shape
+        return x[:, 0, :height, :width].flatten(1).unflatten(0, z.shape[:-1])
 
 
 class _SupportNorm(nn.Module):
@@ -237,7 +302,7 @@ def _support_norms(module: nn.Module, done: dict[int, nn.Module]) -> nn.Module:
 
 
 class ModuleNetwork:
-    """Any `torch.nn.Module` as a network: rows (n, d) in, one logit per row out, (n,) or (n, 1).
+    """Any `torch.nn.Module` as a network: rows (n, d) in, one logit per row out, (n,) or (n, 1), or m features, (n, m).
 
     Its start values are the module's own; frozen parameters (``requires_grad=False``) stay as they are. Tasks are
     computed one after the other, which keeps second derivatives exact through every layer; `torch.func.vmap` does not.
@@ -246,13 +311,14 @@ class ModuleNetwork:
 
     Args:
         module: the module; it is copied.
+        features: whether it gives features instead of a logit.
 
     Raises:
         ValueError: if it has nothing to learn.
     """
 
-    def __init__(self, module: nn.Module):
-        self.origin = module
+    def __init__(self, module: nn.Module, features: bool = False):
+        self.origin, self.features = module, features
         if any(isinstance(p, nn.parameter.UninitializedParameter) for p in module.parameters()):
             raise ValueError("The network has lazy layers: run it once on your data first, to fix their sizes.")
         self.module = _support_norms(copy.deepcopy(module), {}).eval()
@@ -283,8 +349,10 @@ class ModuleNetwork:
                 f"The network cannot read rows of {n_features} features ({type(error).__name__}: {error}); for "
                 "images, begin it with nn.Unflatten(1, (1, height, width))."
             ) from None
-        if not isinstance(out, Tensor) or out.shape not in ((2,), (2, 1)):
-            got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+        got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+        if self.features and (not isinstance(out, Tensor) or len(out) != 2 or out.dim() != 2):
+            raise ValueError(f"The network must give a row of features per row: for 2 rows (2, m), not {got}.")
+        if not self.features and got not in ((2,), (2, 1)):
             raise ValueError(f"The network must give one logit per row: for 2 rows (2,) or (2, 1), not {got}.")
         return params
 
@@ -298,10 +366,11 @@ class ModuleNetwork:
             n, x = len(context), torch.cat([context, x])
         for layer in self.norms:
             layer.n = n
-        return self._run(params, x).reshape(-1)[n:]
+        out = self._run(params, x)
+        return out[n:] if self.features else out.reshape(-1)[n:]
 
     def __call__(self, params: dict[str, Tensor], x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Logits: x (N, d) or (T, N, d) -> (N,) or (T, N); the other arguments as for `ConvNet`."""
+        """Logits: x (N, d) or (T, N, d) -> (N,) or (T, N), features with one more axis; otherwise as for `ConvNet`."""
         own = {name: v.dim() > self.dims[name] for name, v in params.items()}
         tasks = max([len(params[name]) for name in own if own[name]], default=len(x) if x.dim() == 3 else None)
         if tasks is None:

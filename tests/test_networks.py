@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from metaad_tutorial import MAML, MLP, ConvNet, ModuleNetwork
+from metaad_tutorial.networks import UpConvNet
 
 NORMS = [None, "layer", "group", "batch"]
 POINTS, SUPPORT = 5, 4
@@ -352,3 +354,77 @@ def test_what_is_no_network_is_named(network):
 def test_a_network_and_hidden_layers_exclude_each_other():
     with pytest.raises(ValueError, match="either hidden or network"):
         MAML(network=nn.Linear(D, 1), hidden=(3,)).fit(draw(4, D).numpy())
+
+
+# Networks that give features instead of a logit.
+
+WITH_FEATURES = {
+    "linear": MLP(outputs=3),
+    "dense": MLP((7, 5), outputs=3),
+    **{f"ConvNet, {norm}": ConvNet((4, 8), norm=norm, shape=SHAPE, outputs=3) for norm in NORMS},
+}
+
+
+@pytest.mark.parametrize("axes", AXES)
+@pytest.mark.parametrize("kind", WITH_FEATURES)
+def test_each_feature_is_what_a_network_with_this_last_row_alone_would_give(kind, axes):
+    network = WITH_FEATURES[kind]
+    one = dataclasses.replace(network, outputs=None)
+    params = random_params(network, D)
+    params = with_task_axis(params, AXES[axes](network, params), 2)
+    x, context = draw(2, POINTS, D), draw(2, SUPPORT, D, seed=2)
+    features = network(params, x, context)
+    assert features.shape == (2, POINTS, 3)
+    weight, bias = network.head
+    for i in range(3):
+        row = {weight: params[weight][..., i : i + 1, :], bias: params[bias][..., i : i + 1]}
+        assert torch.allclose(features[..., i], one(params | row, x, context), atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", WITH_FEATURES)
+def test_features_start_neither_silent_nor_loud(kind):
+    network = WITH_FEATURES[kind]
+    out = network(network.init(np.random.default_rng(0), D), draw(200, D))
+    assert out.shape == (200, 3)
+    assert 0.2 < out.std() < 3
+
+
+def test_a_module_may_give_features():
+    module = nn.Sequential(nn.Linear(D, 6), nn.BatchNorm1d(6), nn.Tanh(), nn.Linear(6, 3)).double()
+    network = ModuleNetwork(module, features=True)
+    params = network.init(np.random.default_rng(0), D)
+    x, context = draw(2, POINTS, D), draw(2, SUPPORT, D, seed=2)
+    for t in range(2):
+        hidden = norm_by(module[0](context[t]), module[0](x[t]), *module[1].parameters())
+        assert torch.allclose(network(params, x, context)[t], module[3](hidden.tanh()), atol=1e-12)
+    with pytest.raises(ValueError, match=r"row of features per row.*not \(2,\)"):
+        ModuleNetwork(nn.Sequential(nn.Linear(D, 1), nn.Flatten(0)).double(), features=True).init(None, D)
+
+
+@pytest.mark.parametrize("shape", [(14, 14), (8, 8), (7, 9), (1, 3)])
+def test_the_way_back_to_images_is_a_dense_layer_and_convolutions_at_twice_the_size(shape):
+    network = UpConvNet(shape, channels=(5, 3))
+    params, z = random_params(network, 4), draw(2, POINTS, 4)
+    small = [-(-side // 4) for side in shape]
+    x = F.linear(z[1], params["weight0"], params["bias0"]).reshape(POINTS, 5, *small)
+    for i in (1, 2):
+        x = F.relu(x).repeat_interleave(2, -1).repeat_interleave(2, -2)
+        x = F.conv2d(x, params[f"weight{i}"], params[f"bias{i}"], padding=1)
+    images = network(params, z)
+    assert images.shape == (2, POINTS, shape[0] * shape[1])
+    assert torch.allclose(images[1], x[:, 0, : shape[0], : shape[1]].flatten(1), atol=1e-12)
+    assert torch.allclose(images[1], network(params, z[1]), atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: MLP(outputs=0), "outputs"),
+        (lambda: ConvNet(outputs=2.0), "outputs"),
+        (lambda: UpConvNet((0, 4)), "shape"),
+        (lambda: UpConvNet((4, 4), channels=()), "channels"),
+    ],
+)
+def test_sizes_that_are_none_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

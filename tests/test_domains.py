@@ -1,0 +1,147 @@
+"""Domains stay whole: no split, no training and no test shares one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from metaad_tutorial import (
+    MAML,
+    Domains,
+    Fleet,
+    Glyphs,
+    check_disjoint,
+    class_tasks,
+    domain_tasks,
+    evaluate,
+    leave_one_out,
+    load_classes,
+    table_tasks,
+)
+
+SHOTS = {"normal_shots": 2, "anomalous_shots": 1, "normal_queries": 3, "anomalous_queries": 2}
+NAMES = ("p", "q", "r", "s", "t")
+
+
+def points(rows=40):
+    """Rows that show their domain: (domain, label, index)."""
+    domain = np.repeat(np.arange(len(NAMES)), rows)
+    y = np.tile([0, 1], len(domain) // 2)
+    return np.c_[domain, y, np.arange(len(domain))].astype(float), y, np.array(NAMES)[domain]
+
+
+def classes(d):
+    """A family of six classes whose points show the domain d and their class."""
+    label = np.repeat(np.arange(6), 8)
+    return class_tasks(np.c_[np.full(48, d), label, np.arange(48)].astype(float), label, **SHOTS)
+
+
+def of_domains():
+    return Domains({name: classes(d) for d, name in enumerate(NAMES)})
+
+
+EVERY = pytest.mark.parametrize("family", [of_domains(), domain_tasks(*points(), **SHOTS)], ids=["families", "table"])
+
+
+@EVERY
+def test_a_task_lies_inside_its_domain(family):
+    tasks = family.sample(23, random_state=0)
+    assert tasks.support_x.shape == (23, 3, 3) and tasks.query_x.shape == (23, 5, 3)
+    expected = torch.as_tensor([NAMES.index(unit) for unit in tasks.units])
+    for x in (tasks.support_x, tasks.query_x):
+        assert (x[..., 0] == expected[:, None]).all()  # also: the order of the parts is put right
+    assert (tasks.support_y.sum(1) == 1).all() and (tasks.query_y.sum(1) == 2).all()
+    assert min(np.unique(tasks.units, return_counts=True)[1]) >= 4  # each domain as often as the others
+
+
+def test_the_same_seed_gives_the_same_tasks():
+    one, two, other = (of_domains().sample(9, random_state=seed) for seed in (0, 0, 1))
+    assert torch.equal(one.query_x, two.query_x) and not torch.equal(one.query_x, other.query_x)
+
+
+def test_domain_tasks_is_table_tasks_by_domain():
+    X, y, domain = points()
+    by_hand = table_tasks({name: (X[domain == name], y[domain == name]) for name in NAMES}, **SHOTS)
+    assert torch.equal(domain_tasks(X, y, domain, **SHOTS).sample(7, 3).query_x, by_hand.sample(7, 3).query_x)
+
+
+@EVERY
+def test_leave_one_out_keeps_whole_domains_apart(family):
+    folds = list(leave_one_out(family, n_valid=2))
+    assert [name for name, *_ in folds] == list(NAMES)
+    for name, train, valid, test in folds:
+        parts = [set(part.units.tolist()) for part in (train, valid, test)]
+        assert parts[2] == {name} and len(parts[1]) == 2
+        assert set.union(*parts) == set(NAMES) and sum(map(len, parts)) == len(NAMES)
+        seen = [set(part.sample(20, 0).query_x[..., 0].unique().tolist()) for part in (train, valid, test)]
+        assert [len(s) for s in seen] == [2, 2, 1] and len(set.union(*seen)) == 5  # the points themselves
+    assert all(sum(n in valid.units for _, _, valid, _ in folds) == 2 for n in NAMES)
+
+
+@EVERY
+def test_without_validation(family):
+    for _, train, valid, _ in leave_one_out(family, n_valid=0):
+        assert valid is None and len(train.units) == 4
+
+
+@EVERY
+def test_a_leak_of_a_domain_is_refused(family):
+    """The guard: training on, validating on and testing on one domain."""
+    (_, train, valid, test), *_ = leave_one_out(family)
+    leaky = family.restrict([*train.units, *test.units])
+    with pytest.raises(ValueError, match=r"overlap.*'p'"):
+        check_disjoint(leaky, test)
+    detector = MAML(meta_steps=1, meta_batch=2, random_state=0)
+    with pytest.raises(ValueError, match="overlap"):
+        detector.meta_fit(leaky, test)
+    with pytest.raises(ValueError, match="overlap"):
+        evaluate(detector.meta_fit(leaky), test, n_tasks=2)
+    assert 0 <= evaluate(detector.meta_fit(train, valid), test, n_tasks=2, random_state=0).mean <= 1
+
+
+def test_a_leak_of_a_unit_is_refused_however_it_is_wrapped():
+    """Domains with other names, or the same tasks without domains, hold the same letters."""
+    greek, georgian = (Glyphs(2, 0, 3, 2, size=8).of_scripts(name) for name in ("Greek", "Georgian"))
+    detector = MAML(meta_steps=1, meta_batch=2, random_state=0).meta_fit(Domains({"Greek": greek}))
+    for leak in (greek, Domains({"ancient": greek}), Domains({"both": Glyphs(2, 0, 3, 2, size=8)})):
+        with pytest.raises(ValueError, match="overlap"):
+            evaluate(detector, leak, n_tasks=2)
+    assert len(evaluate(detector, Domains({"new": georgian}), n_tasks=2).auroc) == 2
+
+
+def test_a_loaded_detector_still_knows_its_domains(tmp_path):
+    (_, train, _, test), *_ = leave_one_out(of_domains())
+    MAML(meta_steps=1, meta_batch=2, random_state=0).meta_fit(train).save(tmp_path / "d.npz")
+    loaded = MAML.load(tmp_path / "d.npz")
+    with pytest.raises(ValueError, match="overlap"):
+        evaluate(loaded, train, n_tasks=2)
+    evaluate(loaded, test, n_tasks=2)
+
+
+def test_real_domains():
+    table = load_classes("vowel")
+    odd = np.isin(table.label, [8, 9, 10]).astype(int)
+    speakers = domain_tasks(table.X, odd, table.group, normal_shots=5)
+    assert len(list(leave_one_out(speakers, 2))) == 15
+    scripts = Domains({name: Glyphs(2, 0, 3, 2).of_scripts(name) for name in ("Greek", "Armenian", "Georgian")})
+    assert scripts.sample(4, 0).query_x.shape == (4, 5, 14, 14)
+
+
+def test_bad_input():
+    glyphs = Glyphs(2, 0, 3, 2)
+    with pytest.raises(ValueError, match="overlap"):
+        Domains({"one": glyphs.of_scripts("Greek"), "two": glyphs.of_scripts("Greek", "Georgian")})
+    with pytest.raises(ValueError, match="same numbers of points"):
+        Domains({"one": glyphs.of_scripts("Greek"), "two": Glyphs(3, 0, 3, 2).of_scripts("Georgian")})
+    with pytest.raises(ValueError, match="needs a TaskFamily"):
+        Domains({"one": np.zeros((3, 2))})
+    with pytest.raises(ValueError, match="at least 1 unit"):
+        Domains({})
+    X, y, domain = points()
+    with pytest.raises(ValueError, match="one entry for each point"):
+        domain_tasks(X, y, domain[:-1], **SHOTS)
+    for n_valid in (-1, 4):
+        with pytest.raises(ValueError, match="n_valid must lie between 0 and 3"):
+            list(leave_one_out(of_domains(), n_valid))
+    assert len(list(leave_one_out(Fleet(n_machines=3), 1))) == 3  # any family whose units are the domains
