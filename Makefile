@@ -30,7 +30,7 @@ unexport METAAD_PROGRESS
 
 .DEFAULT_GOAL := help
 .PHONY: help setup book test test-unit test-notebooks test-portable notebooks check-notebooks lab \
-        serve lint format bench bench-glyphs check-pages linkcheck lock clean distclean
+        serve lint format bench bench-glyphs bench-aae check-pages linkcheck lock clean distclean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -93,6 +93,9 @@ bench: $(BENCH)/.installed-$(PEERS) ## Time one meta-step against other librarie
 
 bench-glyphs: $(STAMP) ## Train longer on the glyphs (about 20 minutes)
 	$(BIN)/python benchmarks/glyphs.py $(ARGS)
+
+bench-aae: $(STAMP) ## Compare the autoencoder with its parts and baselines (about 10 minutes)
+	$(BIN)/python benchmarks/aae.py $(ARGS)
 
 $(BENCH)/.installed-$(PEERS): | $(STAMP)
 	@bash benchmarks/setup_env.sh "$(VENV)" "$(BENCH)"

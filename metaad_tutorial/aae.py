@@ -1,7 +1,7 @@
 """The adversarially augmented autoencoder: four networks, three losses, one data set (chapter 7).
 
 An encoder E and a decoder D learn what normal points have in common, a generator G displaces their codes to make
-virtual anomalies, and a discriminator C learns to tell the two apart. The losses are those of `losses`:
+virtual anomalies, and a discriminator C learns to tell the two apart. The losses are those of `losses`::
 
     E and D descend   mean |x - D(E(x))|^2                       (equation ``aae-reconstruction``)
     C descends        - mean log(1 - C(x)) - mean log C(v)       (equation ``aae-discrimination``)

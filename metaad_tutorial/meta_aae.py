@@ -170,15 +170,10 @@ class MetaAAE(MetaDetector):
         context = None if support is None else (support - location) / scale
         return self._network.part("encoder", params, (x - location) / scale, context)
 
-    def _virtual(self, params: Params, z: Tensor, y: Tensor) -> Tensor:
-        """Codes of the virtual anomalies z + G(z, noise), (T, V, m), from the normal ones of centred codes (T, S, m).
-
-        The normal points take turns, in their order.
-        """
+    def _virtual(self, params: Params, z: Tensor) -> Tensor:
+        """Codes of the virtual anomalies z + G(z, noise), (T, V, m), from centred codes (T, n, m) of normal points."""
         noise = np.random.default_rng(0).normal(size=(self.n_virtual, z.shape[-1]))  # the same for every task
-        turn = torch.arange(self.n_virtual, device=z.device) % (y == 0).sum(1, keepdim=True)
-        chosen = y.argsort(dim=1, stable=True).gather(1, turn)  # normal points come first
-        z = z[torch.arange(len(z), device=z.device)[:, None], chosen]
+        z = z[:, torch.arange(self.n_virtual) % z.shape[1]]  # the normal points take turns
         noise = torch.as_tensor(noise).to(z).expand_as(z)
         return z + self._network.part("generator", params, torch.cat([z, noise], -1))
 
@@ -188,7 +183,7 @@ class MetaAAE(MetaDetector):
         normal = (1 - y).unsqueeze(-1)
         center = (codes * normal).sum(1, keepdim=True) / normal.sum(1, keepdim=True)
         z = codes - center
-        virtual = self._virtual(start, z, y)
+        virtual = self._virtual(start, z[y == 0].unflatten(0, (len(y), -1)))
         points, target = torch.cat([z, virtual], 1), torch.cat([y, y.new_ones(virtual.shape[:2])], 1)
 
         def loss(params: Params) -> Tensor:  # L_dis; labelled anomalies count as virtual ones
@@ -237,7 +232,7 @@ class MetaAAE(MetaDetector):
         with torch.no_grad():
             center, scaling = self.params_["center"], self.scaling_
             z = self._codes(self.params_, scaling, x) - center
-            virtual = self._virtual(self.params_, z, x.new_zeros(x.shape[:2])) + center
+            virtual = self._virtual(self.params_, z) + center
             rebuilt = self._network.part("decoder", self.params_, virtual)
             return (rebuilt * scaling["scale"] + scaling["location"])[0].cpu().numpy().astype(np.float64)
 
@@ -250,7 +245,7 @@ def stretched(normal: Tensor, anomalous: Tensor) -> Tensor:
         anomalous: (..., M, m) codes of anomalies; those of the first N points are taken, or again from the start.
 
     Returns:
-        (..., N, m): as long as anomalies, in the directions of normal points.
+        (..., N, m) codes as long as anomalies, in the directions of normal points.
     """
     length = anomalous.norm(dim=-1, keepdim=True)
     length = length[..., torch.arange(normal.shape[-2]) % anomalous.shape[-2], :]

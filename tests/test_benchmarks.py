@@ -15,10 +15,10 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "benchmarks"
 
 
-def load():
+def load(name):
     """The program as a module; it sets variables for libraries that are not imported here, which are put back."""
     before = dict(os.environ)
-    spec = importlib.util.spec_from_file_location("metastep", FOLDER / "metastep.py")
+    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
@@ -28,8 +28,12 @@ def load():
     return module
 
 
-metastep = load()
-RESULTS = json.loads((FOLDER / "results" / "metastep.json").read_text())
+def stored(name):
+    return json.loads((FOLDER / "results" / f"{name}.json").read_text())
+
+
+metastep, glyphs, aae = load("metastep"), load("glyphs"), load("aae")
+RESULTS = stored("metastep")
 ROUTES = RESULTS["routes"]
 
 
@@ -110,3 +114,34 @@ def test_the_page_shows_the_stored_results():
     assert (FOLDER / "results" / "metastep.md").read_text() == metastep.markdown(RESULTS)
     assert "metastep.md" in (ROOT / "book" / "benchmarks.md").read_text()
     assert (FOLDER / "results" / "metastep.svg").is_file()
+
+
+@pytest.mark.parametrize("program", [glyphs, aae], ids=lambda module: module.__name__)
+def test_the_page_shows_the_tables_of_the_longer_runs(program):
+    name = program.__name__
+    assert (FOLDER / "results" / f"{name}.md").read_text().strip() == program.table(stored(name)).strip()
+    assert f"{name}.md" in (ROOT / "book" / "benchmarks.md").read_text()
+
+
+def test_prototypes_read_unknown_scripts_best():
+    rows = stored("glyphs")["rows"]
+    assert rows["prototypes, longer"]["auroc_5"][0] >= 0.99
+    assert rows["prototypes, longer"]["auroc_1"][0] >= 0.975
+    rivals = [row["auroc_5"][2] for name, row in rows.items() if not name.startswith("prototypes")]
+    assert rows["prototypes"]["auroc_5"][1] > max(rivals)
+
+
+def test_the_autoencoders_were_judged_on_splits_that_chose_nothing():
+    results = stored("aae")
+    assert list(results["rows"]) == list(aae.DATA) and min(results["seeds"]) >= 5 <= len(results["seeds"])
+    for rows in results["rows"].values():
+        assert len(rows) == len(results["seeds"])
+        ours, literal = (sum(row[name][0] for row in rows) for name in ("AAE", "literal game"))
+        assert ours > literal
+
+
+def test_the_autoencoder_benchmark_runs():
+    for data in aae.DATA[1:3]:
+        found = aae.run(data, 5, quick=True)
+        assert found.keys() == {*aae.VARIANTS, *aae.BASELINES}
+        assert all(0 <= figure <= 1 for figures in found.values() for figure in figures)

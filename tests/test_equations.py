@@ -1667,3 +1667,852 @@ def test_base_rate_threshold():
 
         found = optimize.minimize_scalar(wrong, bounds=(-10, 10), method="bounded", options={"xatol": 1e-8}).x
         assert found == pytest.approx(np.log((1 - pi) / pi), abs=1e-3)
+
+
+# Chapter 6: Learn the distance
+
+
+def _prototype_detector(seed=0, d=3, q=4):
+    """A detector with a linear embedding and made-up meta-parameters, and its embedding in NumPy."""
+    rng = np.random.default_rng(seed)
+    detector = metaad.PrototypicalDetector(q, standardize=False)
+    meta = {
+        "location": np.zeros((1, 1, d)),
+        "scale": np.ones((1, 1, d)),
+        "start.weight0": rng.normal(size=(q, d)),
+        "start.bias0": rng.normal(size=q),
+        "log_variance": np.log([0.8, 1.7]),
+        "share": np.array([0.4, -0.3]),
+        "log_scale": np.array(0.7),
+        "bias": np.array(0.25),
+    }
+    detector.meta_ = {name: torch.as_tensor(value) for name, value in meta.items()}
+    detector.n_features_in_ = d
+    return detector, meta, lambda x: x @ meta["start.weight0"].T + meta["start.bias0"]
+
+
+@equation(
+    "bregman-mean",
+    statement=r"the total Bregman divergence to $c$ is that to the mean plus $n D_F(\bar\phi, c)$",
+    how="both sides for four convex functions, gradients by autograd, and a search for a better point than the mean",
+)
+def test_bregman_mean():
+    functions = {
+        "squared": lambda p: (p**2).sum(-1),
+        "entropy": lambda p: (p * p.log()).sum(-1),
+        "Itakura-Saito": lambda p: -p.log().sum(-1),
+        "exponential": lambda p: p.exp().sum(-1),
+    }
+    rng = np.random.default_rng(0)
+    points = torch.as_tensor(rng.uniform(0.2, 2, size=(6, 3)))
+
+    def divergence(f, p, c):
+        c = c.clone().requires_grad_()
+        value = f(c)
+        slope = torch.autograd.grad(value, c)[0]
+        return (f(p) - value - ((p - c) * slope).sum(-1)).detach()
+
+    mean = points.mean(0)
+    for f in functions.values():
+        total = divergence(f, points, mean).sum()
+        for other in torch.as_tensor(rng.uniform(0.2, 2, size=(20, 3))):
+            gap = divergence(f, points, other).sum() - total
+            assert gap > 0
+            assert gap.item() == pytest.approx(6 * divergence(f, mean, other).item(), rel=1e-9)
+
+
+@equation(
+    "prototype-lda",
+    statement=r"Gaussian classes with one covariance: $\log p(\phi|+)/p(\phi|-)$ is linear, Fisher's discriminant",
+    how="scipy's log densities, the difference of squared distances, and scikit-learn's LDA with these moments",
+)
+def test_prototype_lda():
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+    rng = np.random.default_rng(0)
+    mixing = rng.normal(size=(3, 3))
+    covariance, low, high = mixing @ mixing.T, rng.normal(size=3), rng.normal(size=3)
+    phi, precision = rng.normal(size=(9, 3)), np.linalg.inv(covariance)
+    exact = stats.multivariate_normal(high, covariance).logpdf(phi)
+    exact = exact - stats.multivariate_normal(low, covariance).logpdf(phi)
+    linear = (phi - (low + high) / 2) @ precision @ (high - low)
+    assert np.allclose(linear, exact, rtol=0, atol=1e-9)
+    squares = [np.einsum("nd,de,ne->n", phi - c, precision, phi - c) for c in (low, high)]
+    assert np.allclose((squares[0] - squares[1]) / 2, exact, rtol=0, atol=1e-9)
+    # a sample whose pooled moments are exactly these: plus and minus each column of the mixing matrix
+    noise = np.concatenate([mixing.T, -mixing.T]) * np.sqrt(3)
+    lda = LinearDiscriminantAnalysis(solver="lsqr", priors=[0.5, 0.5])
+    lda.fit(np.concatenate([noise + low, noise + high]), np.repeat([0, 1], 6))
+    assert np.allclose(lda.decision_function(phi), exact, rtol=1e-8)
+
+
+@equation(
+    "prototype-posterior",
+    statement=r"mean and variance of a new point of a class, given $n_\pm$ points of it",
+    how="conditioning the joint normal distribution of all points, for 0, 1 and 5 points; the package's prototypes",
+)
+def test_prototype_posterior():
+    detector, meta, embed = _prototype_detector()
+    rng = np.random.default_rng(1)
+    for counts in ((1, 0), (5, 0), (5, 1), (1, 5)):
+        x, y = rng.normal(size=(sum(counts), 3)), np.repeat([0, 1], counts)
+        fitted = detector.fit(x, y).params_
+        for label, n in enumerate(counts):
+            total, share = np.exp(meta["log_variance"][label]), 1 / (1 + np.exp(-meta["share"][label]))
+            zeta, eta = total * share, total * (1 - share)
+            joint = zeta + eta * np.eye(n + 1)
+            gain = joint[n, :n] @ np.linalg.inv(joint[:n, :n]) if n else np.zeros(0)
+            own = embed(x[y == label])
+            center, variance = gain @ own, joint[n, n] - gain @ joint[:n, n]
+            average = own.mean(0) if n else np.zeros(4)
+            assert np.allclose(n * zeta / (n * zeta + eta) * average, center, rtol=0, atol=1e-12)
+            assert eta + zeta * eta / (n * zeta + eta) == pytest.approx(variance, rel=1e-12)
+            assert np.allclose(fitted["center"][0, label], center, rtol=0, atol=1e-12)
+            assert fitted["variance"][0, label].item() == pytest.approx(variance, rel=1e-12)
+
+
+@equation(
+    "prototype-logit",
+    statement=r"$f = \frac\kappa2\big[d_-^2/\nu_- - d_+^2/\nu_+ + \log(\nu_-/\nu_+)\big] + b$",
+    how="scipy's normal log densities at the prototypes, averaged over coordinates; the package's score",
+)
+def test_prototype_logit():
+    detector, meta, embed = _prototype_detector()
+    rng = np.random.default_rng(1)
+    query = rng.normal(size=(7, 3))
+    for counts in ((3, 0), (3, 2)):
+        x, y = rng.normal(size=(sum(counts), 3)), np.repeat([0, 1], counts)
+        score = detector.fit(x, y).anomaly_score(query)
+        (near, far), (low, high) = (detector.params_[name][0].numpy() for name in ("center", "variance"))
+        d_near, d_far = (((embed(query) - c) ** 2).mean(1) for c in (near, far))
+        kappa, b = np.exp(meta["log_scale"]), meta["bias"]
+        assert np.allclose(score, kappa / 2 * (d_near / low - d_far / high + np.log(low / high)) + b, atol=1e-12)
+        densities = [stats.norm.logpdf(embed(query), c, np.sqrt(v)).mean(1) for c, v in ((near, low), (far, high))]
+        assert np.allclose(score, kappa * (densities[1] - densities[0]) + b, rtol=0, atol=1e-12)
+
+
+@equation(
+    "prototype-noise",
+    statement=r"expected squared distance to the mean of $n$ points: $q\eta(1 + 1/n)$, plus $\|c_+ - c_-\|^2$",
+    how="simulation of 40,000 tasks for 1, 3 and 10 points, within 2 %",
+)
+def test_prototype_noise():
+    rng = np.random.default_rng(0)
+    eta, low, high = 0.7, np.zeros(3), np.array([1.0, -2.0, 0.5])
+    for n in (1, 3, 10):
+        mean = low + np.sqrt(eta) * rng.normal(size=(40_000, n, 3)).mean(1)
+        for center in (low, high):
+            query = center + np.sqrt(eta) * rng.normal(size=(40_000, 3))
+            expected = 3 * eta * (1 + 1 / n) + np.sum((center - low) ** 2)
+            assert np.mean(np.sum((query - mean) ** 2, 1)) == pytest.approx(expected, rel=0.02)
+
+
+@equation(
+    "learnt-mahalanobis",
+    statement=r"under a linear embedding the distance to the mean is Mahalanobis with matrix $W^\top W$",
+    how="scipy's Mahalanobis distance against distances between embedded points of the package",
+)
+def test_learnt_mahalanobis():
+    from scipy.spatial.distance import cdist
+
+    detector, meta, _ = _prototype_detector()
+    rng = np.random.default_rng(1)
+    x, query = rng.normal(size=(5, 3)), rng.normal(size=(8, 3))
+    own, asked = (detector.embed(detector.meta_, detector.meta_, torch.as_tensor(p)[None])[0] for p in (x, query))
+    distance = ((asked - own.mean(0)) ** 2).sum(1).numpy()
+    metric = meta["start.weight0"].T @ meta["start.weight0"]
+    exact = cdist(query, x.mean(0, keepdims=True), "mahalanobis", VI=metric)[:, 0] ** 2
+    assert np.allclose(distance, exact, rtol=1e-10)
+
+
+@equation(
+    "fleet-metric",
+    statement=r"with random shifts the likelihood ratio is about $e^{-\Delta^2/2}(1 + \frac12 e^\top M e)$",
+    how="densities from scipy, averaged over the shifts of a fleet; the remainder falls with the fourth power of $e$",
+)
+def test_fleet_metric():
+    fleet = metaad.Fleet(n_features=3, directions=3, n_machines=200, ceiling=0.9)
+    shifts = np.concatenate([fleet.shifts, -fleet.shifts])
+    inverse = np.linalg.inv(fleet.covariance)
+    squares = np.einsum("nd,de,ne->n", shifts, inverse, shifts)
+    assert np.allclose(squares, squares[0], rtol=1e-10)  # all shifts have one length in this metric
+    metric = inverse @ (shifts.T @ shifts / len(shifts)) @ inverse
+    normal = stats.multivariate_normal(np.zeros(3), fleet.covariance)
+    e = np.random.default_rng(0).normal(size=(6, 3)) @ fleet.mixing.T
+    errors = []
+    for size in (0.2, 0.1):
+        points = size * e
+        ratio = np.mean([normal.pdf(points - s) for s in shifts], 0) / normal.pdf(points)
+        cosh = np.exp(-squares[0] / 2) * np.mean(np.cosh(points @ inverse @ shifts.T), 1)
+        assert np.allclose(ratio, cosh, rtol=1e-9)
+        series = np.exp(-squares[0] / 2) * (1 + np.einsum("nd,de,ne->n", points, metric, points) / 2)
+        errors.append(np.abs(ratio - series).max())
+    assert errors[0] / errors[1] == pytest.approx(16, rel=0.1)
+
+
+@equation(
+    "deep-svdd",
+    statement=r"the mean squared distance of normal points to a center of their task is least for a constant $\phi$",
+    how="zero for a constant embedding; shrinking any other by a factor $a$ multiplies it by $a^2$",
+)
+def test_deep_svdd():
+    generator = torch.Generator().manual_seed(0)
+    support, query = (torch.randn(4, n, 3, generator=generator, dtype=torch.float64) for n in (5, 9))
+    network = metaad.MLP((6,), outputs=2)
+    params = network.init(np.random.default_rng(0), 3)
+
+    def objective(p):
+        center = network(p, support).mean(1, keepdim=True)
+        return ((network(p, query) - center) ** 2).sum(-1).mean()
+
+    start = objective(params)
+    assert start > 0.1
+    for factor in (0.5, 0.1, 0.0):
+        smaller = params | {name: factor * params[name] for name in network.head}
+        assert objective(smaller).item() == pytest.approx(factor**2 * start.item(), abs=1e-15)
+
+
+@equation(
+    "svdd-force",
+    statement=r"$\partial\ell/\partial d_-^2 = \frac{\kappa}{2\nu_-}(\sigma(z) - y)$",
+    how="autograd through the package's loss, and the loss of a constant embedding is at least log 2",
+)
+def test_svdd_force():
+    from metaad_tutorial.losses import cross_entropy
+
+    kappa, low, high, far, b = 3.0, 0.6, 1.9, torch.tensor([0.4, 2.0, 5.0]).double(), 0.3
+    near = torch.tensor([0.1, 1.0, 4.0], dtype=torch.float64, requires_grad=True)
+    z = kappa / 2 * (near / low - far / high + np.log(low / high)) + b
+    for label in (0.0, 1.0):
+        y = torch.full((3,), label, dtype=torch.float64)
+        slope = torch.autograd.grad(cross_entropy(z, y).sum(), near, retain_graph=True)[0]
+        expected = kappa / (2 * low) * (torch.sigmoid(z.detach()) - y)
+        assert torch.allclose(slope, expected, rtol=0, atol=1e-12)
+        assert (slope > 0).all() == (label == 0) and (slope < 0).all() == (label == 1)
+    logits = torch.linspace(-3, 3, 61, dtype=torch.float64)  # one logit for all points of a balanced query set
+    loss = (cross_entropy(logits, torch.zeros(61)) + cross_entropy(logits, torch.ones(61))) / 2
+    assert loss.min().item() == pytest.approx(np.log(2), abs=1e-12)
+
+
+# Chapter 7: The adversarial autoencoder
+
+
+def _aae_points(seed=0, n=40, d=5):
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(n, d)) @ rng.normal(size=(d, d)) + rng.normal(size=d)
+
+
+def _aae(X=None, **own):
+    return metaad.AAE(**{"latent": 2, "hidden": (6,), "steps": 15, "random_state": 0} | own).fit(
+        _aae_points() if X is None else X
+    )
+
+
+def _np_mlp(params, x):
+    """A network with one hidden layer, in NumPy: x (n, d) -> (n, outputs)."""
+    p = {name: value.numpy() for name, value in params.items()}
+    return np.maximum(x @ p["weight0"].T + p["bias0"], 0) @ p["weight1"].T + p["bias1"]
+
+
+@equation(
+    "aae-reconstruction",
+    statement=r"$\mathcal{L}_{rec}=\mathbb{E}\lVert x-D(E(x))\rVert^2$",
+    how="the loss and `AAE.reconstruction_error` against both networks written in NumPy",
+)
+def test_aae_reconstruction():
+    from metaad_tutorial.losses import reconstruction
+
+    X, detector = _aae_points(), _aae()
+    x = (X - detector.stats_["location"].numpy()) / detector.stats_["scale"].numpy()
+    rebuilt = _np_mlp(detector.params_["decoder"], _np_mlp(detector.params_["encoder"], x))
+    squares = ((x - rebuilt) ** 2).sum(1)
+    np.testing.assert_allclose(reconstruction(torch.as_tensor(x), torch.as_tensor(rebuilt)).numpy(), squares)
+    np.testing.assert_allclose(detector.reconstruction_error(X), np.sqrt(squares), rtol=1e-6)
+
+
+@equation(
+    "aae-discrimination",
+    statement=r"$\mathcal{L}_{dis}=-\mathbb{E}\log(1-C(x))-\mathbb{E}\log C(v)$",
+    how="the package's loss of logits against the formula in probabilities",
+)
+def test_aae_discrimination():
+    from metaad_tutorial.losses import discrimination
+
+    normal, virtual = torch.randn(2, 3, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 3
+    c_normal, c_virtual = 1 / (1 + np.exp(-normal.numpy())), 1 / (1 + np.exp(-virtual.numpy()))
+    want = -np.log(1 - c_normal).mean(-1) - np.log(c_virtual).mean(-1)
+    np.testing.assert_allclose(discrimination(normal, virtual).numpy(), want, rtol=1e-10)
+
+
+@equation(
+    "aae-adversarial",
+    statement=r"$\mathcal{L}_{adv}=-\mathbb{E}\log(1-C(v))$",
+    how="the package's loss against the formula in probabilities; its gradient makes virtual points look normal",
+)
+def test_aae_adversarial():
+    from metaad_tutorial.losses import adversarial
+
+    logit = torch.tensor([-2.0, 0.5, 3.0], dtype=torch.float64, requires_grad=True)
+    loss = adversarial(logit)
+    c = 1 / (1 + np.exp(-logit.detach().numpy()))
+    np.testing.assert_allclose(loss.item(), -np.log(1 - c).mean())
+    (slope,) = torch.autograd.grad(loss, logit)
+    np.testing.assert_allclose(slope.numpy(), c / 3)  # descending lowers every logit
+
+
+@equation(
+    "aae-total",
+    statement=r"$\mathcal{L}=\mathcal{L}_{rec}+\lambda_1\mathcal{L}_{dis}+\lambda_2\mathcal{L}_{adv}$, part by part",
+    how="one round of `AAE` moves C and G by step sizes in the ratio of the weights, and E and D not at all with them",
+)
+def test_aae_total():
+    def moved(**own):
+        start, end = (_aae(steps=steps, standardize=False, literal=True, **own).params_ for steps in (1, 2))
+        return {name: max((end[name][k] - start[name][k]).abs().max().item() for k in end[name]) for name in end}
+
+    one, other = moved(lambda_1=1.0, lambda_2=1.0), moved(lambda_1=0.5, lambda_2=0.25)
+    assert one["encoder"] == other["encoder"] > 0 and one["decoder"] == other["decoder"] > 0
+    for lambda_1, lambda_2 in ((1.0, 1.0), (0.5, 0.25)):
+        first = _aae(steps=1, literal=True, lambda_1=lambda_1, lambda_2=lambda_2, lr=0.01)
+        fresh = _aae(steps=1, literal=True, lambda_1=1e-12, lambda_2=0, lr=0.01)
+        for name, weight in (("discriminator", lambda_1), ("generator", lambda_2)):
+            change = first.params_[name]["weight1"] - fresh.params_[name]["weight1"]  # Adam's first step is lr * sign
+            np.testing.assert_allclose(change.abs().max().item(), 0.01 * weight, rtol=0.02)
+
+    def mean(history, name, part):
+        return np.mean(history[name][part])
+
+    long, first, last = {"literal": True, "steps": 200, "lr": 0.01}, slice(20), slice(-20, None)
+    still = _aae(lambda_2=0, **long).history_  # each player descends its own loss
+    for name in ("reconstruction", "discrimination"):
+        assert 0 < mean(still, name, last) < 0.9 * mean(still, name, first)
+    moves, rests = (_aae(lambda_1=0.1, lambda_2=weight, **long).history_ for weight in (1.0, 0))
+    assert 0 < mean(moves, "adversarial", last) < 0.8 * mean(rests, "adversarial", last)
+
+
+@equation(
+    "aae-pca",
+    statement="the best linear autoencoder projects onto the first $m$ principal directions",
+    how="gradient descent on a linear autoencoder against the eigenvectors: error and angle between the subspaces",
+)
+def test_aae_pca():
+    x = torch.as_tensor(_aae_points(n=60, d=4))
+    x = (x - x.mean(0)) / x.std()
+    variances, vectors = np.linalg.eigh(np.cov(x.numpy().T, bias=True))
+    generator = torch.Generator().manual_seed(0)
+    A, B = (torch.randn(s, generator=generator, dtype=torch.float64, requires_grad=True) for s in ((2, 4), (4, 2)))
+    optimizer = torch.optim.LBFGS([A, B], max_iter=500, line_search_fn="strong_wolfe", tolerance_change=0)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = ((x - x @ A.T @ B.T) ** 2).sum(1).mean()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    np.testing.assert_allclose(closure().item(), variances[:2].sum(), rtol=1e-5)
+    spanned = np.linalg.qr(B.detach().numpy())[0]
+    assert np.linalg.svd(spanned.T @ vectors[:, 2:])[1].min() > 1 - 1e-5  # cosines of the angles between the planes
+
+
+@equation(
+    "aae-optimal-discriminator",
+    statement=r"$C^*(x)=\frac{p_G(x)}{p_G(x)+p(x)}$",
+    how="grid search over the value of C at single points against the formula",
+)
+def test_aae_optimal_discriminator():
+    values = np.linspace(1e-4, 1 - 1e-4, 20001)
+    for p, q in ((0.4, 0.1), (0.02, 0.3), (0.2, 0.2)):
+        loss = -p * np.log(1 - values) - q * np.log(values)
+        assert abs(values[loss.argmin()] - q / (p + q)) < 1e-4
+
+
+@equation(
+    "aae-equilibrium",
+    statement=r"against the optimal C, G's loss is least where no virtual point leaves $p$, and there $C^*=1/2$",
+    how="values of both losses for two discrete distributions, at $p_G=p$ and at many others",
+)
+def test_aae_equilibrium():
+    rng = np.random.default_rng(0)
+    p = rng.dirichlet(np.ones(6))
+
+    def value(q):
+        best = q / (p + q)
+        return -(p * np.log(1 - best)).sum() - (q * np.log(best)).sum()
+
+    np.testing.assert_allclose(value(p), 2 * np.log(2))
+    others = [value(rng.dirichlet(np.ones(6))) for _ in range(500)]
+    assert max(others) < 2 * np.log(2)  # at every other distribution C does better
+    q = rng.dirichlet(np.ones(6))
+    mean = (p + q) / 2
+    divergence = ((p * np.log(p / mean)).sum() + (q * np.log(q / mean)).sum()) / 2
+    np.testing.assert_allclose(value(q), 2 * np.log(2) - 2 * divergence)
+
+    def adversarial(q):
+        return -(q * np.log(1 - q / (p + q))).sum()
+
+    np.testing.assert_allclose(adversarial(p), np.log(2))
+    assert min(adversarial(rng.dirichlet(np.ones(6))) for _ in range(500)) > np.log(2)  # G's loss is least there
+
+
+@equation(
+    "aae-noise-discriminator",
+    statement=r"against noise of density $q$, the logit of $C^*$ is $\log q(x)-\log p(x)$",
+    how="the logit of the optimal discriminator of two Gaussians against the logs of their densities",
+)
+def test_aae_noise_discriminator():
+    x = np.linspace(0, 3, 31)
+    p, q = stats.norm.pdf(x), np.full_like(x, 1 / 8)
+    best = q / (p + q)
+    np.testing.assert_allclose(np.log(best / (1 - best)), stats.norm.logpdf(x) * -1 + np.log(1 / 8))
+    assert np.array_equal(np.argsort(best), np.argsort(-p))  # a flat q: the levels of C are those of p
+
+
+@equation(
+    "aae-displacement",
+    statement=r"$v=x+D(z+s\odot(\xi+G))-D(z)$",
+    how="`AAE.virtual_anomalies` against the formula in NumPy with the same draws, every second point pushed by G",
+)
+def test_aae_displacement():
+    X, detector = _aae_points(), _aae()
+    stats_ = {name: value.numpy() for name, value in detector.stats_.items()}
+    rng = np.random.default_rng(5)
+    length = np.exp(rng.uniform(*np.log(detector.spread), size=(len(X), 1)))
+    x = (X - stats_["location"]) / stats_["scale"]
+    z = _np_mlp(detector.params_["encoder"], x)
+    xi = length * rng.normal(size=z.shape)
+    code = (z - stats_["code_location"]) / stats_["code_scale"]
+    push = _np_mlp(detector.params_["generator"], np.hstack([code, xi])) * (np.arange(len(X)) % 2 == 0)[:, None]
+    assert np.abs(push[::2]).max() > 0
+    moved = z + stats_["code_scale"] * (xi + push)
+    v = x + _np_mlp(detector.params_["decoder"], moved) - _np_mlp(detector.params_["decoder"], z)
+    np.testing.assert_allclose(
+        detector.virtual_anomalies(X, 5), v * stats_["scale"] + stats_["location"], rtol=1e-8, atol=1e-8
+    )
+
+
+@equation(
+    "aae-margin",
+    statement=r"$\max(0,\rho-\min_j\lVert\tilde v-\tilde z_j\rVert)^2$, the penalty of nearness",
+    how="the package's function against a loop over points",
+)
+def test_aae_margin():
+    from metaad_tutorial.aae import too_near
+
+    rng = np.random.default_rng(0)
+    moved, normal = rng.normal(size=(8, 3)), rng.normal(size=(5, 3))
+    want = [max(0.0, 1.5 - min(np.linalg.norm(v - z) for z in normal)) ** 2 for v in moved]
+    assert 0 < np.count_nonzero(want) < 8
+    np.testing.assert_allclose(too_near(torch.as_tensor(moved), torch.as_tensor(normal), 1.5).numpy(), want, atol=1e-9)
+    nearest = []
+    for margin in (0.0, 4.0):  # the generator heeds it
+        detector = _aae(margin=margin, lambda_1=1e-12, lambda_2=1.0, steps=200, lr=0.01)
+        codes, made = (detector.latent_codes(x) for x in (_aae_points(), detector.virtual_anomalies(_aae_points(), 0)))
+        gap = (made[::2, None] - codes[None]) / codes.std(0)
+        nearest.append(np.linalg.norm(gap, axis=-1).min(1).mean())
+    assert nearest[1] > nearest[0] + 1
+
+
+@equation(
+    "aae-score",
+    statement=r"$f(x)=-\log(1-\Phi(t_C))-\log(1-\Phi(t_E))$",
+    how="`AAE.anomaly_score` against the formula on the two parts; its upper tail for two independent normal parts",
+)
+def test_aae_score():
+    X, detector = _aae_points(), _aae()
+    parts = {"logit": detector.discriminator_logit(X), "log_error": np.log(detector.reconstruction_error(X))}
+    tails = [1 - stats.norm.cdf((v - detector.reference_[n][0]) / detector.reference_[n][1]) for n, v in parts.items()]
+    np.testing.assert_allclose(detector.anomaly_score(X), -np.log(tails[0]) - np.log(tails[1]), rtol=1e-6)
+    t = np.random.default_rng(0).normal(size=(2, 100_000))
+    score = -stats.norm.logsf(t).sum(0)
+    for f in (1.0, 3.0, 6.0):  # twice the score has a chi-square distribution with 4 degrees of freedom
+        assert abs((score > f).mean() - np.exp(-f) * (1 + f)) < 0.005
+
+
+# Chapter 8: Generative meta-learning
+
+
+def _meta_aae(unseen=0.75, weight=10.0):
+    """A MetaAAE with random meta-parameters on tiny tasks, and three of these."""
+    family = metaad.Fleet(4, 0, 5, 5, n_machines=20, n_features=3)
+    detector = metaad.MetaAAE(n_virtual=6, width=4, unseen=unseen, weight=weight, meta_steps=1, random_state=0)
+    detector.meta_fit(family)
+    rng = np.random.default_rng(1)
+    meta = {n: v + 0.4 * torch.tensor(rng.normal(size=v.shape)) if "." in n else v for n, v in detector.meta_.items()}
+    return detector, meta, family.sample(3, 5)
+
+
+def _meta_aae_codes(meta, x, support):
+    """E of each point less the mean of E over the support points, by NumPy: (N, d), (S, d) -> (N, 3)."""
+    weight, bias = (meta[f"start.encoder.{name}0"].numpy() for name in ("weight", "bias"))
+    location, scale = (meta[name][0].numpy() for name in ("location", "scale"))
+    codes, own = ((points - location) / scale @ weight.T + bias for points in (x, support))
+    return codes - own.mean(0)
+
+
+def _meta_aae_logit(weights, z):
+    """C of the codes z (N, 3), with weights (weight0, bias0, weight1, bias1) as tensors."""
+    seen = torch.cat([z, torch.linalg.vector_norm(z, dim=1)[:, None] - z.shape[1] ** 0.5], 1)
+    return torch.clamp(seen @ weights[0].T + weights[1], min=0) @ weights[2][0] + weights[3]
+
+
+def _meta_aae_step(meta, z):
+    """C's weights after one step on codes z (S, 3) of support points against G's six displacements of them."""
+    noise = torch.tensor(np.random.default_rng(0).normal(size=(6, 3)))
+    first = z[[j % len(z) for j in range(6)]]
+    g = [meta[f"start.generator.{name}"] for name in ("weight0", "bias0", "weight1", "bias1")]
+    moved = first + torch.clamp(torch.cat([first, noise], 1) @ g[0].T + g[1], min=0) @ g[2].T + g[3]
+    names = [f"discriminator.{name}" for name in ("weight0", "bias0", "weight1", "bias1")]
+    w = [meta[f"start.{name}"].clone().requires_grad_() for name in names]
+    normal, virtual = torch.sigmoid(_meta_aae_logit(w, z)), torch.sigmoid(_meta_aae_logit(w, moved))
+    loss = -torch.log(1 - normal).mean() - torch.log(virtual).mean()
+    grads = torch.autograd.grad(loss, w)
+    return [(v - meta[f"rate.{n}"] * g).detach() for n, v, g in zip(names, w, grads, strict=True)]
+
+
+@equation(
+    "meta-aae-code",
+    statement=r"$z(x) = E(x) - \frac1n\sum_i E(x_i)$",
+    how="the package's codes against NumPy; moving a whole task leaves them as they are, moving a query does not",
+)
+def test_meta_aae_code():
+    detector, meta, tasks = _meta_aae()
+    with torch.no_grad():
+        params = detector._adapt(meta, tasks.support_x, tasks.support_y, second_order=False)
+        codes = detector._codes(params, meta, tasks.query_x) - params["center"]
+    for t in range(3):
+        query, support = tasks.query_x[t].numpy(), tasks.support_x[t].numpy()
+        want = _meta_aae_codes(meta, query, support)
+        np.testing.assert_allclose(codes[t], want, atol=1e-10)
+        np.testing.assert_allclose(_meta_aae_codes(meta, query + 3, support + 3), want, atol=1e-10)
+        assert np.abs(_meta_aae_codes(meta, query + 3, support) - want).max() > 0.1
+
+
+@equation(
+    "meta-aae-score",
+    statement=r"$g(x; w) = \mathrm{MLP}_w\big(z(x), \lVert z(x)\rVert - \sqrt{d_z}\big)$",
+    how="the package's logits against the two layers written out",
+)
+def test_meta_aae_score():
+    detector, meta, _ = _meta_aae()
+    z = torch.tensor(np.random.default_rng(0).normal(size=(2, 7, 3)))
+    start = {name[6:]: value for name, value in meta.items() if name.startswith("start.")}
+    w = [start[f"discriminator.{name}"] for name in ("weight0", "bias0", "weight1", "bias1")]
+    logits = detector._network.judge(start, z)
+    for t in range(2):
+        torch.testing.assert_close(logits[t], _meta_aae_logit(w, z[t]), rtol=0, atol=1e-10)
+
+
+@equation(
+    "meta-aae-inner",
+    statement=r"$w' = w - R \odot \nabla_w L_{\mathrm{dis}}(w)$, against $\hat z_j = z_{i(j)} + G(z_{i(j)}, \xi_j)$",
+    how="the package's adapted discriminator against the step written out with logarithms of probabilities",
+)
+def test_meta_aae_inner():
+    detector, meta, tasks = _meta_aae()
+    with torch.no_grad():
+        got = detector._adapt(meta, tasks.support_x, tasks.support_y, second_order=False)
+    for t in range(3):
+        x = tasks.support_x[t].numpy()
+        want = _meta_aae_step(meta, torch.tensor(_meta_aae_codes(meta, x, x)))
+        for name, value in zip(("weight0", "bias0", "weight1", "bias1"), want, strict=True):
+            torch.testing.assert_close(got[f"discriminator.{name}"][t], value, rtol=0, atol=1e-9)
+
+
+@equation(
+    "meta-aae-stretch",
+    statement=r"$\check z = \lVert z(x^+)\rVert\, z(x^-) / \lVert z(x^-)\rVert$",
+    how="`stretched` against a loop over pairs; rotating the anomalies changes nothing",
+)
+def test_meta_aae_stretch():
+    from metaad_tutorial.meta_aae import stretched
+
+    rng = np.random.default_rng(0)
+    normal, anomalous = rng.normal(size=(5, 3)), 3 * rng.normal(size=(5, 3))
+    want = [np.sqrt(a @ a) / np.sqrt(b @ b) * b for a, b in zip(anomalous, normal, strict=True)]
+    turn = stats.ortho_group.rvs(3, random_state=0)
+    for points in (anomalous, anomalous @ turn):
+        got = stretched(torch.tensor(normal), torch.tensor(points))
+        np.testing.assert_allclose(got, want, atol=1e-12)
+
+
+@equation(
+    "meta-aae-prior",
+    statement=r"$L_{\mathrm{prior}} = (\operatorname{tr} S - \log\det S - d_z)/(2 d_z)$, a divergence per coordinate",
+    how="`prior` against the mean log ratio of both densities over 400,000 draws, within 0.01",
+)
+def test_meta_aae_prior():
+    from metaad_tutorial.meta_aae import prior
+
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(400_000, 2)) @ np.array([[1.5, 0.4], [0.0, 0.6]])
+    moment = z.T @ z / len(z)
+    log_ratio = stats.multivariate_normal([0, 0], moment).logpdf(z) - stats.multivariate_normal([0, 0]).logpdf(z)
+    assert abs(prior(torch.tensor(z)).item() - log_ratio.mean() / 2) < 0.01 < 0.2 < log_ratio.mean() / 2
+
+
+@equation(
+    "meta-aae-objective",
+    statement=r"query loss, share $\kappa$ of it stretched, plus $\eta\,(L_{\mathrm{rec}}/d + L_{\mathrm{prior}})$",
+    how="the package's outer loss against each term written out; no gradient reaches E through stretched points",
+)
+def test_meta_aae_objective():
+    detector, meta, tasks = _meta_aae(unseen=0.3, weight=2.0)
+    terms, every, errors = [], [], []
+    for t in range(3):
+        support, query, y = (part[t].numpy() for part in (tasks.support_x, tasks.query_x, tasks.query_y))
+        w = _meta_aae_step(meta, torch.tensor(_meta_aae_codes(meta, support, support)))
+        z = _meta_aae_codes(meta, query, support)
+        lengths = np.linalg.norm(z, axis=1)
+        far = z[y == 0] * (lengths[y == 1] / lengths[y == 0])[:, None]
+        p, p_far = (torch.sigmoid(_meta_aae_logit(w, torch.tensor(points))).numpy() for points in (z, far))
+        terms.append(-np.log(1 - p[y == 0]).mean() / 2 - 0.35 * np.log(p[y == 1]).mean() - 0.15 * np.log(p_far).mean())
+        every.append(z[y == 0])
+        scaled = (query[y == 0] - meta["location"][0].numpy()) / meta["scale"][0].numpy()
+        code = scaled @ meta["start.encoder.weight0"].numpy().T + meta["start.encoder.bias0"].numpy()
+        rebuilt = code @ meta["start.decoder.weight0"].numpy().T + meta["start.decoder.bias0"].numpy()
+        errors.append(((scaled - rebuilt) ** 2).sum(1))
+    moment = np.concatenate(every).T @ np.concatenate(every) / 15
+    divergence = (np.trace(moment) - np.log(np.linalg.det(moment)) - 3) / 6
+    want = np.mean(terms) + 2.0 * (np.mean(errors) / 3 + divergence)
+    leaves = {name: v.clone().requires_grad_("." in name) for name, v in meta.items()}
+    got = detector._outer_loss(leaves, tasks)
+    assert abs(got.item() - want) < 1e-4
+    # All anomalies stretched and no loss of its own: E is then taught by normal points alone.
+    alone = metaad.MetaAAE(n_virtual=6, width=4, unseen=1.0, weight=0.0)
+    grads = []
+    for factor in (1.0, 1.7):  # longer anomalies change the stretched points, whose gradient must not reach E
+        at = {name: v.clone().requires_grad_("." in name) for name, v in meta.items()}
+        held = {n: v.detach() if "discriminator" in n else v for n, v in at.items()}
+        params = {n[6:]: v for n, v in held.items() if n.startswith("start.")} | {"center": torch.zeros(3, 1, 3)}
+        alone._adapt = lambda *_, params=params, **__: params
+        far = tasks.query_x * torch.where(tasks.query_y == 1, factor, 1.0)[..., None]
+        moved = metaad.Episodes(tasks.support_x, tasks.support_y, far, tasks.query_y, tasks.units)
+        loss = alone._losses(held, moved, True)[0]
+        grads.append(torch.autograd.grad(loss, at["start.encoder.weight0"])[0])
+    torch.testing.assert_close(grads[0], grads[1], rtol=0, atol=1e-12)
+    assert grads[0].abs().max() > 1e-3
+
+
+@equation(
+    "meta-aae-gradient",
+    statement=r"$\partial l_{\mathcal{Q}}/\partial\hat z = \alpha p[\nabla_{\omega'} l_{\mathcal{Q}}"
+    r" - (1-p)(\hat z^\top \nabla_{\omega'} l_{\mathcal{Q}} + \partial_{b'} l_{\mathcal{Q}})\,\omega]$",
+    how="central differences of the query loss after one step of a linear discriminator",
+)
+def test_meta_aae_gradient():
+    rng = np.random.default_rng(3)
+    z, z_hat, omega, b, alpha = rng.normal(size=3), rng.normal(size=3), rng.normal(size=3), 0.2, 0.8
+    queries, y = rng.normal(size=(6, 3)), np.array([0, 0, 1, 1, 1, 0])
+    sigma = lambda t: 1 / (1 + np.exp(-t))  # noqa: E731
+
+    def after(point):
+        normal, p = sigma(omega @ z + b), 1 - sigma(omega @ point + b)
+        return omega - alpha * (normal * z - p * point), b - alpha * (normal - p)
+
+    def query_loss(point):
+        p = sigma(queries @ after(point)[0] + after(point)[1])
+        return -np.mean(y * np.log(p) + (1 - y) * np.log(1 - p))
+
+    error = sigma(queries @ after(z_hat)[0] + after(z_hat)[1]) - y
+    to_omega, to_b, p = error @ queries / 6, error.mean(), 1 - sigma(omega @ z_hat + b)
+    formula = alpha * p * (to_omega - (1 - p) * (z_hat @ to_omega + to_b) * omega)
+    ends = [[query_loss(z_hat + sign * 1e-5 * axis) for sign in (1, -1)] for axis in np.eye(3)]
+    np.testing.assert_allclose(formula, [(up - down) / 2e-5 for up, down in ends], rtol=1e-6)
+
+
+@equation(
+    "meta-aae-blind",
+    statement=r"$\text{AUROC}_{\text{blind}} = \Pr(F_{d,d}(\lambda_+, \lambda_-) > 1)$, "
+    r"$\lambda_\pm = \frac{\Delta^2}{2}\big(\frac{1}{\sqrt2} \pm \frac{1}{\sqrt{2+4/n}}\big)^2$",
+    how="draws of both chi-squares against simulated tasks, 100,000 each, within 0.006; the limit is `novel-subspace`",
+)
+def test_meta_aae_blind():
+    def formula(d, n, delta, rng, draws=100_000):
+        plus, minus = (delta**2 / 2 * (1 / np.sqrt(2) + s / np.sqrt(2 + 4 / n)) ** 2 for s in (1, -1))
+        upper = rng.noncentral_chisquare(d, plus, draws)
+        return (upper / rng.noncentral_chisquare(d, minus, draws) > 1).mean()
+
+    rng = np.random.default_rng(0)
+    for d, n, delta in ((5, 2, 2.0), (8, 10, 2.66)):
+        e1, e0, centre = rng.normal(size=(3, 100_000, d))
+        e1[:, 1] += delta
+        wins = ((e1 - centre / np.sqrt(n)) ** 2).sum(1) > ((e0 - centre / np.sqrt(n)) ** 2).sum(1)
+        assert abs(formula(d, n, delta, rng) - wins.mean()) < 0.006
+    known = stats.ncf.sf(1, 8, 8, 2.66**2)
+    assert abs(formula(8, 10**9, 2.66, rng) - known) < 0.006 < known - formula(8, 2, 2.66, rng)
+
+
+@equation(
+    "meta-aae-hedge",
+    statement=r"$\Lambda_\kappa(e) = (1-\kappa)\,e^{t^\top e - \Delta^2/2}$"
+    r"$\;+\;\kappa\,\Gamma(\frac d2)\big(\frac{2}{\Delta r}\big)^{\nu} I_\nu(\Delta r)\,e^{-\Delta^2/2}$",
+    how="against the mean ratio over 200,000 random directions, within 1 %; its mean over noise is 1",
+)
+def test_meta_aae_hedge():
+    from scipy.special import gamma, iv
+
+    rng = np.random.default_rng(0)
+    d, delta, kappa = 6, 1.7, 0.4
+    nu, t = d / 2 - 1, np.eye(d)[0] * delta
+
+    def ratio(e):
+        r = np.linalg.norm(e, axis=-1)
+        anywhere = gamma(d / 2) * (2 / (delta * r)) ** nu * iv(nu, delta * r)
+        return ((1 - kappa) * np.exp(e @ t) + kappa * anywhere) * np.exp(-(delta**2) / 2)
+
+    u = rng.normal(size=(200_000, d))
+    u /= np.linalg.norm(u, axis=1, keepdims=True)
+    for e in 1.2 * rng.normal(size=(3, d)):
+        mean = np.exp(delta * u @ e - delta**2 / 2).mean()
+        want = (1 - kappa) * np.exp(t @ e - delta**2 / 2) + kappa * mean
+        assert abs(ratio(e) / want - 1) < 0.01
+    assert abs(ratio(rng.normal(size=(200_000, d))).mean() - 1) < 0.02
+
+
+# Chapter 9: New domains
+
+
+@equation(
+    "mean-shift-alarms",
+    statement=r"a new mean $\mu_2$ turns the false alarm rate $\varepsilon$ of a linear score into "
+    r"$\Phi\big(\Phi^{-1}(\varepsilon) + \omega^\top(\mu_2 - \mu_1) / \sqrt{\omega^\top\Sigma\,\omega}\big)$",
+    how="share of 200,000 drawn points above the old threshold, for three shifts, within 0.004",
+)
+def test_mean_shift_alarms():
+    rng = np.random.default_rng(0)
+    mixing, omega, mu = rng.normal(size=(3, 3)), np.array([1.0, -2.0, 0.5]), np.array([3.0, 1.0, -1.0])
+    noise = rng.normal(size=(200_000, 3)) @ mixing.T
+    threshold = np.quantile((mu + noise) @ omega, 0.95)
+    sd = np.sqrt(omega @ mixing @ mixing.T @ omega)
+    for size in (-0.5, 0.7, 2.0):
+        eta = size * sd * omega / (omega @ omega) + np.cross(omega, mu)  # the second part is invisible to the score
+        expected = stats.norm.cdf(stats.norm.ppf(0.05) + omega @ eta / sd)
+        assert np.mean((mu + eta + noise) @ omega > threshold) == pytest.approx(expected, abs=0.004)
+
+
+@equation(
+    "random-shift-alarms",
+    statement=r"mean false alarm rate over domains $\Phi\big(\Phi^{-1}(\varepsilon) / \sqrt{1 + \rho_f^2}\big)$, with "
+    r"$\rho_f^2 = \rho^2\omega^\top\omega / \omega^\top\Sigma\,\omega$ as it is and $1/n$ centred by $n$ normal points",
+    how="numerical mean of equation mean-shift-alarms over the shifts, and 4,000 machines of a fleet, within 0.006",
+)
+def test_random_shift_alarms():
+    def average(v):
+        return stats.norm.cdf(stats.norm.ppf(0.05) / np.sqrt(1 + v))
+
+    for v in (0.1, 1.0, 5.0):
+        exact, _ = integrate.quad(
+            lambda t, v=v: stats.norm.pdf(t) * stats.norm.cdf(stats.norm.ppf(0.05) + np.sqrt(v) * t), -9, 9
+        )
+        assert average(v) == pytest.approx(exact, abs=1e-8)
+    fleet = metaad.Fleet(4, 0, 20, 1, n_machines=4000, n_features=5, spread=1.5)
+    tasks = fleet.sample(4000, random_state=0)
+    omega = np.linalg.solve(fleet.covariance, fleet.shifts[0])
+    sd = np.sqrt(omega @ fleet.covariance @ omega)
+    score, own = tasks.query_x.numpy() @ omega, (tasks.support_x.numpy() @ omega).mean(1, keepdims=True)
+    normal, limit = tasks.query_y.numpy() == 0, stats.norm.ppf(0.95) * sd
+    for centre, v in ((0, 1.5**2 * omega @ omega / sd**2), (own, 1 / 4)):
+        assert np.mean((score - centre > limit)[normal]) == pytest.approx(average(v), abs=0.006)
+
+
+@equation(
+    "batch-score",
+    statement=r"$f_B(x) = \kappa\,\big(\frac1q\lVert\phi_B(x) - \bar\phi_B\rVert^2 - h_0\big)$",
+    how="a trained `ACR` with a convolutional network against PyTorch's own batch normalisation, to 1e-9",
+)
+def test_batch_score():
+    family = metaad.Glyphs(1, 0, 8, 2, size=8).of_scripts("Greek")
+    network = metaad.ConvNet((3, 5), norm="batch", outputs=4)
+    detector = metaad.ACR(network=network, meta_steps=3, meta_batch=3, random_state=0).meta_fit(family)
+    batch = family.sample(1, random_state=1).query_x[0]
+    meta, x = detector.meta_, (batch - batch.mean())[:, None] / batch.std(unbiased=False)
+    for i in range(2):
+        x = F.conv2d(x, meta[f"start.weight{i}"], meta[f"start.bias{i}"], stride=2, padding=1)
+        shift = meta[f"start.bias{i}"]
+        x = torch.relu(F.batch_norm(x, None, None, meta[f"start.gain{i}"], shift, training=True))
+    phi = x.flatten(1) @ meta["start.weight2"].T + meta["start.bias2"]
+    h = (phi - phi.mean(0)).square().sum(1) / 4
+    expected = meta["log_scale"].exp() * (h - meta["log_radius"].exp())
+    found = detector.fit(batch).anomaly_score(batch)
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
+
+
+def _batch_auroc(share, separation, d, n, seed=0):
+    """Right side of equation batch-breakdown, the expectation over 400,000 draws of a."""
+    e = np.random.default_rng(seed).normal(size=(400_000, d))
+    t = np.r_[separation, np.zeros(d - 1)]
+    along = (e + t / np.sqrt(2)) @ t / np.linalg.norm(e + t / np.sqrt(2), axis=1)
+    return stats.norm.cdf((1 - 2 * share) * along / np.sqrt(2 * (1 - 2 / n))).mean()
+
+
+@equation(
+    "batch-breakdown",
+    statement=r"distance from the batch mean: AUROC$(\pi) = \mathbb E\big[\Phi\big((1 - 2\pi)\,t^\top a / "
+    r"(\lVert a\rVert\sqrt{2(1 - 2/N)})\big)\big]$ with $a \sim N(t/\sqrt2, I)$; one half at $\pi = \frac12$",
+    how="simulated batches of 5, 10 and 20 points in 1 to 6 dimensions, within 0.01; in one dimension the closed form",
+)
+def test_batch_breakdown():
+    rng = np.random.default_rng(1)
+    for n, k, d, separation in ((5, 1, 1, 2.0), (10, 3, 3, 2.5), (20, 14, 6, 3.0), (10, 5, 2, 3.0)):
+        y = np.tile(np.arange(n) < k, (12_000, 1)).astype(int)
+        e = rng.normal(size=(12_000, n, d))
+        e[..., 0] += separation * y
+        found = metrics.auroc(y, np.sum((e - e.mean(1, keepdims=True)) ** 2, -1)).mean()
+        assert found == pytest.approx(_batch_auroc(k / n, separation, d, n), abs=0.01)
+    a, b = 2.5 / np.sqrt(2), 0.4 * 2.5 / np.sqrt(2)  # share 0.3 of a large batch
+    one = stats.norm.cdf(a) * stats.norm.cdf(b) + stats.norm.sf(a) * stats.norm.sf(b)
+    assert _batch_auroc(0.3, 2.5, 1, np.inf) == pytest.approx(one, abs=0.002)
+    for d in (1, 4):
+        assert _batch_auroc(0.5, 2.5, d, 20) == 0.5
+        assert _batch_auroc(0.8, 2.5, d, 20) == pytest.approx(1 - _batch_auroc(0.2, 2.5, d, 20), abs=1e-12)
+        falling = [_batch_auroc(share, 2.5, d, 20) for share in (0.1, 0.3, 0.5, 0.7)]
+        assert np.all(np.diff(falling) < -0.02)
+
+
+@equation(
+    "breakdown-share",
+    statement=r"normal points and $k$ kinds of anomalies lie equally far from the middle, in the mean of squares, "
+    r"at the share $\pi^* = \frac1k\sum_j\lVert\zeta_j\rVert^2 / 2\lVert\bar\zeta\rVert^2 \ge \frac12$",
+    how="squared distances from the weighted mean at that share, random directions; right angles and equal distances",
+)
+def test_breakdown_share():
+    def breakdown(zeta):
+        return np.mean(np.sum(zeta**2, 1)) / (2 * np.sum(zeta.mean(0) ** 2))
+
+    rng = np.random.default_rng(0)
+    for kinds, d in ((1, 3), (2, 4), (5, 3), (4, 9)):
+        zeta = rng.normal(size=(kinds, d)) + 1
+        share = breakdown(zeta)
+        middle = share * zeta.mean(0)
+        assert np.mean(np.sum((zeta - middle) ** 2, 1)) == pytest.approx(np.sum(middle**2))
+        assert share >= 0.5 - 1e-12
+    for kinds in (1, 2, 3, 7):
+        corners = 3 * np.eye(kinds + 1)  # all equally far from each other; the last one is normal
+        assert breakdown(corners[:-1] - corners[-1]) == pytest.approx(kinds / (kinds + 1))
+        assert breakdown(3 * np.eye(kinds)) == pytest.approx(kinds / 2)
+
+
+@equation(
+    "batch-plurality",
+    statement=r"with $k + 1$ kinds in equal numbers, each normal equally often, every method that ignores the "
+    r"order of the batch has mean AUROC $\frac12$, at the share $\pi^* = \frac{k}{k + 1}$",
+    how="three scores of random batches, each kind called normal in turn, to 1e-12",
+)
+def test_batch_plurality():
+    from scipy.spatial.distance import cdist
+
+    rng = np.random.default_rng(0)
+    scores = {
+        "mean": lambda x: np.sum((x - x.mean(0)) ** 2, 1),
+        "neighbour": lambda x: np.sort(cdist(x, x), 1)[:, 2],
+        "own": lambda x: np.sin(5 * x[:, 0]) + x[:, 1] * np.median(x[:, 1]),
+    }
+    for kinds in (1, 2, 4):
+        kind = np.repeat(np.arange(kinds + 1), 6)
+        x = 2 * rng.normal(size=(kinds + 1, 3))[kind] + rng.normal(size=(len(kind), 3))
+        for score in scores.values():
+            found = [metrics.auroc((kind != normal).astype(int), score(x)) for normal in range(kinds + 1)]
+            assert np.mean(found) == pytest.approx(0.5, abs=1e-12)
+            assert np.ptp(found) > 0.01  # for one kind called normal it is not one half
+        assert np.mean(kind != 0) == pytest.approx(kinds / (kinds + 1))
