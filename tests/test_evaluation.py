@@ -18,7 +18,18 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import OneClassSVM
 
-from metaad_tutorial import AADML, MAML, Detector, Fleet, Mahalanobis, NearestNeighbor, class_tasks, evaluate, judge
+from metaad_tutorial import (
+    AADML,
+    AAE,
+    MAML,
+    Detector,
+    Fleet,
+    Mahalanobis,
+    NearestNeighbor,
+    class_tasks,
+    evaluate,
+    judge,
+)
 
 FLEET = Fleet(6, 3, 8, 7, n_machines=60, n_features=4)
 TRAIN, VALID, TEST = FLEET.split(random_state=0)
@@ -47,7 +58,11 @@ def check(result, scores, flagged):
 # --- Detectors of this package and of scikit-learn ----------------------------------------------------
 
 
-@pytest.mark.parametrize("detector", [Mahalanobis(), NearestNeighbor(k=2), MAML(), AADML(inner_steps=2)])
+@pytest.mark.parametrize(
+    "detector",
+    [Mahalanobis(), NearestNeighbor(k=2), MAML(), AADML(inner_steps=2), AAE(steps=3, random_state=0)],
+    ids=lambda detector: type(detector).__name__,
+)
 def test_detectors_of_this_package(detector):
     result = evaluate(detector, TEST, n_tasks=10, random_state=1)
     scores, flagged = [], []
