@@ -14,7 +14,7 @@ makes other virtual anomalies: noise along the normal set that G may only push a
 from __future__ import annotations
 
 import dataclasses
-from numbers import Integral, Real
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from . import files
-from .detector import Detector, as_points, check_place, check_positive
+from .detector import Detector, as_points, check_number, check_place, check_positive
 from .losses import adversarial, discrimination, reconstruction
 from .networks import MLP, ConvNet, UpConvNet
 from .runtime import progress
@@ -144,9 +144,7 @@ class AAE(Detector):
         for name in ("lr", "lambda_1"):
             check_positive(getattr(self, name), name)
         for name in ("lambda_2", "margin"):
-            check_scalar(getattr(self, name), name, Real, min_val=0)
-            if not np.isfinite(getattr(self, name)):
-                raise ValueError(f"{name} must be a finite number, got {getattr(self, name)}.")
+            check_number(getattr(self, name), name, min_val=0)
         if not isinstance(self.network, ConvNet | None):
             raise ValueError(f"network must be a ConvNet, got {type(self.network).__name__}.")
         if self.network is not None and not self.images:

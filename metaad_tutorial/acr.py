@@ -5,15 +5,14 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-from numbers import Integral, Real
+from numbers import Integral
 
 import numpy as np
 import torch
-from sklearn.utils import check_scalar
 from torch import Tensor
 
 from .adapt import Params
-from .detector import SCALING
+from .detector import SCALING, check_number
 from .embedding import EmbeddingDetector
 from .episodes import Episodes, TaskFamily
 
@@ -56,9 +55,7 @@ class ACR(EmbeddingDetector):
 
     def _check_params(self) -> None:
         super()._check_params()
-        check_scalar(self.anomaly_share, "anomaly_share", Real, min_val=0, max_val=0.5, include_boundaries="neither")
-        if not np.isfinite(self.anomaly_share):
-            raise ValueError(f"anomaly_share must be a number between 0 and 0.5, got {self.anomaly_share}.")
+        check_number(self.anomaly_share, "anomaly_share", min_val=0, max_val=0.5, include_boundaries="neither")
 
     def _shape(self) -> tuple:
         return (*super()._shape(), ("standardize", self.standardize))  # batches are standardised when they are judged

@@ -64,8 +64,8 @@ class AveragingAdam(torch.optim.Adam):
     def step(self) -> None:
         """Change the values, and let the means follow."""
         super().step()
-        for value, state in self.state.items():
-            if self.decay and "step" in state:  # a value that had no gradient has none
+        for value, state in self.state.items() if self.decay else ():
+            if "step" in state:  # a value that had no gradient has none
                 step = float(state["step"])
                 mean = state.setdefault("mean", value.clone())
                 mean.lerp_(value, 1 - min(self.decay, step / (step + 10)))

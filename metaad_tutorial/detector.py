@@ -33,15 +33,20 @@ def as_points(X):
     return X
 
 
-def check_positive(value: Real, name: str) -> None:
-    """Refuse what is no finite number above 0.
+def check_number(value: Real, name: str, **bounds) -> None:
+    """Refuse what is no finite number within the bounds, those of `sklearn.utils.check_scalar`.
 
     Raises:
         TypeError, ValueError: naming the parameter.
     """
-    check_scalar(value, name, Real, min_val=0, include_boundaries="neither")
+    check_scalar(value, name, Real, **bounds)  # lets NaN pass
     if not np.isfinite(value):
         raise ValueError(f"{name} must be a finite number, got {value}.")
+
+
+def check_positive(value: Real, name: str) -> None:
+    """Refuse what is no finite number above 0, as `check_number` does."""
+    check_number(value, name, min_val=0, include_boundaries="neither")
 
 
 def check_place(dtype: str, device: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from numbers import Integral, Real
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from .adapt import Params, adapt, per_task
-from .detector import MetaDetector, as_points, check_positive
+from .detector import MetaDetector, as_points, check_number, check_positive
 from .episodes import Episodes
 from .losses import balanced_mean, cross_entropy, reconstruction
 from .networks import MLP, ConvNet
@@ -141,10 +141,8 @@ class MetaAAE(MetaDetector):
         for name in ("inner_steps", "latent", "width", "n_virtual"):
             if name != "latent" or self.latent is not None:
                 check_scalar(getattr(self, name), name, Integral, min_val=1)
-        check_scalar(self.unseen, "unseen", Real, min_val=0, max_val=1)
-        check_scalar(self.weight, "weight", Real, min_val=0)
-        if not np.isfinite([self.unseen, self.weight]).all():
-            raise ValueError(f"unseen and weight must be finite numbers, got {self.unseen} and {self.weight}.")
+        check_number(self.unseen, "unseen", min_val=0, max_val=1)
+        check_number(self.weight, "weight", min_val=0)
 
     def _shape(self) -> tuple:
         return (*super()._shape(), ("latent", self.latent), ("width", self.width))
