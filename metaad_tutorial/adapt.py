@@ -65,10 +65,9 @@ class AveragingAdam(torch.optim.Adam):
         """Change the values, and let the means follow."""
         super().step()
         for value, state in self.state.items() if self.decay else ():
-            if "step" in state:  # a value that had no gradient has none
-                step = float(state["step"])
-                mean = state.setdefault("mean", value.clone())
-                mean.lerp_(value, 1 - min(self.decay, step / (step + 10)))
+            step = float(state["step"])
+            mean = state.setdefault("mean", value.clone())
+            mean.lerp_(value, 1 - min(self.decay, step / (step + 10)))
 
     def means(self, values: Params) -> Params:
         """The running means of named values; nothing if none are kept."""

@@ -273,3 +273,19 @@ def test_meta_aae_gradient_in_every_parameter(monkeypatch):
                 around.append(detector._outer_loss(meta, task).item())
             flat[i] = old
             assert abs((around[0] - around[1]) / 2 / h - value.grad.view(-1)[i]) < 1e-6, name
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_scores_that_overflow_are_refused(dtype):
+    detector = PrototypicalDetector(hidden=(4,), dtype=dtype, random_state=0).fit(X)
+    assert np.isfinite(detector.anomaly_score(Q)).all()
+    with pytest.raises(ValueError, match="overflow"):
+        detector.anomaly_score(Q * (1e200 if dtype == "float64" else 1e30))
+
+
+def test_codes_that_cannot_be_filled_are_refused():
+    with pytest.raises(ValueError, match=r"latent=5 .* at most 4"):
+        MetaAAE(latent=5, **SHORT).meta_fit(TRAIN)
+    few = Fleet(anomalous_shots=0, normal_queries=2, n_features=6).split(random_state=0)[0]
+    with pytest.raises(ValueError, match="cannot fill"):
+        MetaAAE(latent=6, meta_batch=3, meta_steps=2, random_state=0).meta_fit(few)
