@@ -75,8 +75,8 @@ VARIANTS = {
     "prototypes, longer": PrototypicalDetector(network=WIDER, meta_steps=3000, **METRIC),
 }
 BASELINES = {
-    "nearest neighbour in pixels": NearestNeighbor(),
-    "Mahalanobis distance": Mahalanobis(),
+    "nearest neighbour in pixels": NearestNeighbor(standardize=False),
+    "Mahalanobis distance": Mahalanobis(standardize=False),
     "isolation forest": IsolationForest(random_state=0),
     "one-class SVM": OneClassSVM(gamma="scale"),
 }

@@ -40,7 +40,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from metaad_tutorial.adapt import adapt, gradient_step, per_task
+from metaad_tutorial.inner_loop import gradient_step, inner_loop, per_task
 from metaad_tutorial.losses import cross_entropy
 from metaad_tutorial.networks import MLP
 
@@ -113,7 +113,7 @@ def ours(params: Params, episodes: Episodes) -> Params:
     def loss(own, x, y):
         return cross_entropy(network(own, x), y).mean(-1)
 
-    adapted = adapt(lambda own: loss(own, x, y), per_task(params, len(x)), gradient_step(INNER_LR), steps)
+    adapted = inner_loop(lambda own: loss(own, x, y), per_task(params, len(x)), gradient_step(INNER_LR), steps)
     return gradient(loss(adapted, query_x, query_y).mean(), params)
 
 

@@ -1,58 +1,48 @@
 """Meta-learning for anomaly detection: the package behind the book."""
 
+from typing import TYPE_CHECKING
+
 from .aadml import AADML, mgd
 from .aae import AAE
 from .acr import ACR
-from .adapt import adapt
 from .baselines import Mahalanobis, NearestNeighbor
-from .detector import Detector, MetaDetector
-from .episodes import Episodes, TaskFamily, check_disjoint
+from .convolutions import ConvNet
+from .detector import Detector
+from .episodes import Episodes, TaskFamily
 from .evaluation import Evaluation, evaluate, judge
 from .families.classes import class_tasks, table_tasks
 from .families.domains import Domains, domain_tasks, leave_one_out
 from .families.fleet import Fleet
-from .families.glyphs import Glyphs
-from .families.tables import TABLES, feature_names, load_classes, load_table
 from .maml import MAML, Reptile
 from .meta_aae import MetaAAE
-from .networks import MLP, ConvNet, ModuleNetwork
+from .meta_detector import MetaDetector
+from .module_network import ModuleNetwork
+from .networks import MLP
+from .overlap import check_disjoint
 from .prototypes import PrototypicalDetector
 from .runtime import set_reproducible
+from .tables import TABLES, feature_names, load_classes, load_table
+from .training import meta_train, query_loss
+
+if TYPE_CHECKING:
+    from .families.glyphs import Glyphs
 
 __all__ = [
-    "AADML",
-    "AAE",
-    "ACR",
-    "MAML",
-    "MLP",
-    "TABLES",
-    "ConvNet",
-    "Detector",
-    "Domains",
-    "Episodes",
-    "Evaluation",
-    "Fleet",
-    "Glyphs",
-    "Mahalanobis",
-    "MetaAAE",
-    "MetaDetector",
-    "ModuleNetwork",
-    "NearestNeighbor",
-    "PrototypicalDetector",
-    "Reptile",
-    "TaskFamily",
-    "adapt",
-    "check_disjoint",
-    "class_tasks",
-    "domain_tasks",
-    "evaluate",
-    "feature_names",
-    "judge",
-    "leave_one_out",
-    "load_classes",
-    "load_table",
-    "mgd",
-    "set_reproducible",
-    "table_tasks",
-]
+    "AADML", "AAE", "ACR", "MAML", "MLP", "TABLES", "ConvNet", "Detector", "Domains", "Episodes", "Evaluation", "Fleet",
+    "Glyphs", "Mahalanobis", "MetaAAE", "MetaDetector", "ModuleNetwork", "NearestNeighbor", "PrototypicalDetector",
+    "Reptile", "TaskFamily", "check_disjoint", "class_tasks", "domain_tasks", "evaluate", "feature_names",
+    "judge", "leave_one_out", "load", "load_classes", "load_table", "meta_train", "mgd", "query_loss",
+    "set_reproducible", "table_tasks",
+]  # fmt: skip
 __version__ = "0.1.0"
+
+load = Detector.load  # a detector of any kind
+
+
+def __getattr__(name: str):
+    """`Glyphs`, loaded when it is used: importing matplotlib and Pillow takes time."""
+    if name == "Glyphs":
+        from .families.glyphs import Glyphs
+
+        return Glyphs
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

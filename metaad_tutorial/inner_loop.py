@@ -1,74 +1,105 @@
-"""What the detectors share that adapt by gradient steps on the support set (equation ``inner-loop``)."""
+"""The inner loop, once, for every method (equation ``inner-loop``), and the detectors that adapt by it."""
 
 from __future__ import annotations
 
-from numbers import Integral
+from collections.abc import Callable
+from typing import ClassVar
 
 import torch
-from sklearn.utils import check_scalar
 from torch import Tensor
 
-from .adapt import Params, adapt, per_task
-from .detector import MetaDetector, check_positive
+from . import checks
 from .losses import LOSSES, balanced_mean
+from .meta_detector import MetaDetector, detector
+from .tree import Params, Tree
+
+Rule = Callable[[str, Tensor, Tensor, int], Tensor]
 
 
-class InnerLoopDetector(MetaDetector):
-    """A detector that fits a new task by K gradient steps; methods differ in `_step`, the rule of one step.
+def inner_loop(
+    loss: Callable[[Params], Tensor], w: Params, rule: Rule, steps: int, second_order: bool = True
+) -> Params:
+    """K steps of all tasks of a meta-batch at once.
 
     Args:
-        inner_steps: number K of inner steps.
+        loss: maps parameters to (T,) support losses, one per task.
+        w: tensors with a leading task axis (T, ...), attached to the graph of what they came from.
+        rule: (name, value, gradient, k) -> new value of step k = 0, ..., K-1; methods differ in it.
+        steps: number of inner steps K.
+        second_order: keep the graph through the gradients, for the exact meta-gradient (equation ``maml-gradient``);
+            without it the gradients are constants (equation ``maml-first-order``).
+    """
+    for k in range(steps):
+        total = loss(w).sum()  # tasks do not mix: the gradient of the sum is each task's own
+        grads = torch.autograd.grad(total, list(w.values()), create_graph=second_order, materialize_grads=True)
+        w = {name: rule(name, value, grad, k) for (name, value), grad in zip(w.items(), grads, strict=True)}
+    return w
+
+
+def gradient_step(lr: float) -> Rule:
+    """w - alpha grad l_S(w) (equation ``maml-inner``), in one operation."""
+    return lambda name, w, grad, k: torch.add(w, grad, alpha=-lr)  # torch.sub's gradient takes two
+
+
+def per_task(params: Params, n_tasks: int) -> Params:
+    """Give every task the same start: (...) -> (T, ...), still attached to the shared values."""
+    return {name: value.expand(n_tasks, *value.shape) for name, value in params.items()}
+
+
+def started(params: Params) -> Params:
+    """The start of an inner loop: under `torch.no_grad` new leaves, since the loop takes gradients even then."""
+    return params if torch.is_grad_enabled() else {n: v.detach().requires_grad_() for n, v in params.items()}
+
+
+def descend(loss: Callable[[Params], Tensor], start: Params, n_tasks: int, rule: Rule, steps: int, second_order: bool):
+    """`inner_loop` of `n_tasks` tasks from a shared start; at test the gradients inside are constants."""
+    second_order = second_order and torch.is_grad_enabled()
+    with torch.enable_grad():
+        return inner_loop(loss, per_task(start, n_tasks), rule, steps, second_order)
+
+
+@detector(kw_only=True)
+class InnerLoopDetector(MetaDetector):
+    """A detector that fits a new task by K gradient steps; methods differ in `rule`.
+
+    Args:
+        inner_steps: number K of inner steps; 0 leaves the start as it is.
         inner_lr: size of the inner steps, where they are not learnt (and their start where they are).
         loss: inner loss, "cross_entropy", "squared" or "focal".
         balanced: let both classes of a support set weigh the same, whatever their numbers.
-        shared: the parameters of `MetaDetector`, whose attributes this class has too.
     """
 
-    def __init__(
-        self,
-        inner_steps: int = 3,
-        inner_lr: float = 0.1,
-        loss: str = "cross_entropy",
-        balanced: bool = False,
-        **shared,
-    ):
-        super().__init__(**shared)
-        self.inner_steps = inner_steps
-        self.inner_lr = inner_lr
-        self.loss = loss
-        self.balanced = balanced
+    inner_steps: int = 3
+    inner_lr: float = 0.1
+    loss: str = "cross_entropy"
+    balanced: bool = False
 
-    def _check_params(self) -> None:
-        super()._check_params()
-        check_scalar(self.inner_steps, "inner_steps", Integral, min_val=1)
-        check_positive(self.inner_lr, "inner_lr")
-        if self.loss not in LOSSES:
-            raise ValueError(f"loss must be one of {', '.join(LOSSES)}, got {self.loss!r}.")
+    second_order = True  # differentiate through the gradients that adaptation takes
+    valid: ClassVar = {"inner_steps": checks.integer(0), "inner_lr": checks.positive, "loss": checks.one_of(*LOSSES)}
 
-    def _adapts(self, name: str) -> bool:
+    def init(self, rng, n_features: int) -> Tree:
+        return {"start": self.net.init(rng, n_features)}
+
+    def adapts(self, name: str) -> bool:
         """Whether the inner loop changes this parameter; tasks share the others."""
         return True
 
-    def _step(self, meta: Params):
-        """The update rule (name, value, gradient, k) -> value of inner step k."""
+    def rule(self, meta: Tree) -> Rule:
+        """The update of one inner step."""
         raise NotImplementedError
 
-    def _adapt(self, meta: Params, x: Tensor, y: Tensor, second_order: bool) -> Params:
-        """Adapt the shared start to every task's support set: x (T, S, d), y (T, S)."""
-        start = {name[6:]: value for name, value in meta.items() if name.startswith("start.")}
-        if not second_order and not torch.is_grad_enabled():  # the inner loop needs gradients even outside training
-            start = {name: value.detach().requires_grad_() for name, value in start.items()}
-        shared = {name: value for name, value in start.items() if not self._adapts(name)}
-        own = {name: value for name, value in start.items() if name not in shared}
-        loss = self._support_loss(meta, shared, x, y)
-        with torch.enable_grad():
-            return shared | adapt(loss, per_task(own, len(x)), self._step(meta), self.inner_steps, second_order)
+    def adapt(self, meta: Tree, x: Tensor, y: Tensor) -> Tree:
+        start = started(meta["start"])
+        own = {name: value for name, value in start.items() if self.adapts(name)}
+        loss = self.support_loss(x, y, {name: value for name, value in start.items() if name not in own})
+        w = descend(loss, own, len(x), self.rule(meta), self.inner_steps, self.second_order)
+        return {"w": {name: w.get(name, value) for name, value in start.items()}} | self.remembered(x)
 
-    def _support_loss(self, meta: Params, shared: Params, x: Tensor, y: Tensor):
+    def support_loss(self, x: Tensor, y: Tensor, shared: Params) -> Callable[[Params], Tensor]:
         """l_S of each task as a function of the parameters that adapt; `shared` are the others."""
 
-        def loss(params: Params) -> Tensor:
-            points = LOSSES[self.loss](self._logit(shared | params, meta, x), y)
+        def loss(w: Params) -> Tensor:
+            points = LOSSES[self.loss](self.net(shared | w, x), y)
             return balanced_mean(points, y) if self.balanced else points.mean(-1)
 
         return loss

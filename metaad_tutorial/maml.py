@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
-from .adapt import Params, adapt, gradient_step, per_task
+from . import checks
 from .episodes import Episodes
-from .inner_loop import InnerLoopDetector
+from .inner_loop import InnerLoopDetector, Rule, gradient_step, inner_loop, per_task
+from .meta_detector import detector
+from .tree import Tree
 
 
+@detector
 class MAML(InnerLoopDetector):
     """A start from which K gradient steps fit a new task (equations ``maml-inner``, ``maml-gradient``).
 
@@ -20,8 +24,7 @@ class MAML(InnerLoopDetector):
         head_only: adapt the last layer alone and share the layers below (ANIL; Raghu et al., 2020).
         learn_lr: learn the inner step sizes with the start: None keeps them fixed at `inner_lr`, "step" learns one for
             each tensor and inner step (Antoniou et al., 2019), "parameter" one for each parameter (equation
-            ``meta-sgd``; Li et al., 2017). ``meta_["rate.weight0"]`` holds those of ``weight0``.
-        shared: the parameters of `InnerLoopDetector`, whose attributes this class has too.
+            ``meta-sgd``; Li et al., 2017). ``meta_["rate"]["weight0"]`` holds those of ``weight0``.
 
     Example:
         >>> from metaad_tutorial import MAML, Fleet
@@ -32,73 +35,62 @@ class MAML(InnerLoopDetector):
         (30,)
     """
 
-    def __init__(self, first_order: bool = False, head_only: bool = False, learn_lr: str | None = None, **shared):
-        super().__init__(**shared)
-        self.first_order = first_order
-        self.head_only = head_only
-        self.learn_lr = learn_lr
+    first_order: bool = False
+    head_only: bool = False
+    learn_lr: str | None = None
+
+    valid: ClassVar = {"learn_lr": checks.one_of(None, "step", "parameter")}
+
+    @property
+    def bound(self) -> tuple[str, ...]:
+        return (*super().bound, "learn_lr", "head_only", *(("inner_steps",) if self.learn_lr == "step" else ()))
 
     @property
     def second_order(self) -> bool:
         return not self.first_order
 
-    def _check_params(self) -> None:
-        super()._check_params()
-        if self.learn_lr not in (None, "step", "parameter"):
-            raise ValueError(f'learn_lr must be None, "step" or "parameter", got {self.learn_lr!r}.')
-
-    def _shape(self) -> tuple:
-        steps = self.inner_steps if self.learn_lr == "step" else None
-        return (*super()._shape(), ("learn_lr", self.learn_lr), ("head_only", self.head_only), ("inner_steps", steps))
-
-    def _start(self, n_features: int, rng: np.random.Generator) -> Params:
-        meta = super()._start(n_features, rng)
-        for name, value in list(meta.items()):
-            if self.learn_lr and self._adapts(name[6:]):
-                shape = value.shape if self.learn_lr == "parameter" else (self.inner_steps,)
-                meta[name.replace("start.", "rate.", 1)] = torch.full(shape, self.inner_lr, dtype=value.dtype)
+    def init(self, rng, n_features: int) -> Tree:
+        meta = super().init(rng, n_features)
+        if self.learn_lr:
+            own = {name: w for name, w in meta["start"].items() if self.adapts(name)}
+            steps = None if self.learn_lr == "parameter" else (self.inner_steps,)
+            meta["rate"] = {n: torch.full(steps or w.shape, self.inner_lr, dtype=w.dtype) for n, w in own.items()}
         return meta
 
-    def _adapts(self, name: str) -> bool:
-        return not self.head_only or name in self._network.head
+    def adapts(self, name: str) -> bool:
+        return not self.head_only or name in self.net.head
 
-    def _step(self, meta: Params):
+    def rule(self, meta: Tree) -> Rule:
         if self.learn_lr is None:
             return gradient_step(self.inner_lr)
+        rate = meta["rate"]
         if self.learn_lr == "step":
-            return lambda name, value, grad, k: value - meta[f"rate.{name}"][k] * grad
-        return lambda name, value, grad, k: value - meta[f"rate.{name}"] * grad
+            return lambda name, w, grad, k: w - rate[name][k] * grad
+        return lambda name, w, grad, k: w - rate[name] * grad
 
 
+@detector
 class Reptile(InnerLoopDetector):
     """Move the start toward where K gradient steps lead (equation ``reptile``; Nichol et al., 2018).
 
     Of each meta-training task, support and query points together make K minibatches, one for each inner step. Outer
     steps follow (start - adapted) / (K * `inner_lr`), the mean gradient along the way; no second derivatives appear.
-
-    Parameters and attributes are those of `InnerLoopDetector`.
     """
 
-    def _step(self, meta: Params):
+    def rule(self, meta: Tree) -> Rule:
         return gradient_step(self.inner_lr)
 
-    def _outer_loss(self, meta: Params, episodes: Episodes) -> Tensor:
-        points = episodes.support_x.shape[1] + episodes.query_x.shape[1]
-        if self.inner_steps > points:
-            raise ValueError(
-                f"Reptile needs a point for each of its inner_steps={self.inner_steps}, a task has {points}."
-            )
-        x = torch.cat([episodes.support_x, episodes.query_x], 1)
-        y = torch.cat([episodes.support_y, episodes.query_y], 1)
-        start = {name[6:]: value for name, value in meta.items() if name.startswith("start.")}
-        params = per_task({name: value.detach().requires_grad_() for name, value in start.items()}, len(x))
-        losses = []
-        for k in range(self.inner_steps):
-            batch, labels = x[:, k :: self.inner_steps], y[:, k :: self.inner_steps]
-            loss = self._support_loss(meta, {}, batch, labels)
-            losses.append(loss(params).mean().detach())
-            params = adapt(loss, params, self._step(meta), 1, second_order=False)
-        way = self.inner_steps * self.inner_lr
-        moved = {name: (start[name] - params[name].mean(0)).detach() / way for name in start}
+    def outer_loss(self, meta: Tree, tasks: Episodes) -> Tensor:
+        x = torch.cat([tasks.support_x, tasks.query_x], 1)
+        y = torch.cat([tasks.support_y, tasks.query_y], 1)
+        K, start = self.inner_steps, meta["start"]
+        if x.shape[1] < K:
+            raise ValueError(f"Reptile needs a point for each of its inner_steps={K}, a task has {x.shape[1]}.")
+        w, losses = per_task({name: v.detach().requires_grad_() for name, v in start.items()}, len(x)), []
+        for k in range(K):
+            loss = self.support_loss(x[:, k::K], y[:, k::K], {})
+            losses.append(loss(w).mean().detach())
+            w = inner_loop(loss, w, self.rule(meta), 1, second_order=False)
+        moved = {name: (start[name] - w[name].mean(0)).detach() / (K * self.inner_lr) for name in start}
         pull = sum((moved[name] * start[name]).sum() for name in start)  # its gradient is the pseudo-gradient
         return torch.stack(losses).mean() + pull - pull.detach()

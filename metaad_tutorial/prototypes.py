@@ -3,19 +3,51 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import numpy as np
 import torch
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from .adapt import Params
-from .detector import SCALING
-from .embedding import EmbeddingDetector
+from . import checks
 from .episodes import Episodes
 from .losses import cross_entropy
+from .meta_detector import MetaDetector, detector
+from .scaling import Scaling
+from .tree import Tree
 
 
-class PrototypicalDetector(EmbeddingDetector):
+def posterior(phi: Tensor, member: Tensor, between: Tensor, within: Tensor) -> tuple[Tensor, Tensor]:
+    """Where the center of each class is, given its support points (equation ``prototype-posterior``).
+
+    Args:
+        phi: (..., S, q) embedded support points.
+        member: (..., 2, S) which of them are normal, and which are anomalous.
+        between, within: (2, 1) variance of each class between tasks and within.
+
+    Returns:
+        centers (..., 2, q), and the variance (..., 2, 1) of a new point around them.
+    """
+    count = member.sum(-1, keepdim=True)
+    unsure = 1 / (1 / between + count / within)  # variance that is left to the center
+    return unsure / within * (member @ phi), within + unsure
+
+
+def log_odds(phi: Tensor, center: Tensor, variance: Tensor) -> Tensor:
+    """Log density as an anomaly less that as a normal point, a dimension (equation ``prototype-logit``).
+
+    Args:
+        phi: (..., N, q) embedded points.
+        center, variance: (..., 2, q) and (..., 2, 1), of the normal and the anomalous class.
+    """
+    distance = ((phi.unsqueeze(-3) - center.unsqueeze(-2)) ** 2).mean(-1)  # (..., 2, N)
+    log_density = -(distance / variance + variance.log()) / 2
+    return log_density[..., 1, :] - log_density[..., 0, :]
+
+
+@detector
+class PrototypicalDetector(MetaDetector):
     """Log odds from the distances to two class means in a learnt embedding (equation ``prototype-logit``).
 
     In the embedding each class is a round Gaussian. From task to task its center varies, too; a support set tells
@@ -27,7 +59,7 @@ class PrototypicalDetector(EmbeddingDetector):
     Adapting is one forward pass over the support set. Prototypical networks are due to Snell et al. (2017).
 
     Args:
-        shared: the parameters of `EmbeddingDetector`, whose attributes this class has too.
+        embedding: dimension q of the embedding, unless `network` says it.
 
     Example:
         >>> from metaad_tutorial import Fleet, PrototypicalDetector
@@ -38,61 +70,55 @@ class PrototypicalDetector(EmbeddingDetector):
         (30,)
     """
 
+    embedding: int = 64
+
+    valid: ClassVar = {"embedding": checks.integer(1)}
+    bound = (*MetaDetector.bound, "embedding")
     averaging = 0.98
 
-    def _start(self, n_features: int, rng: np.random.Generator) -> Params:
-        """The network, and for each class, normal and anomalous, its variance over all tasks and the share between.
-
-        At the start the variance is 1 between tasks and 1/2 within.
-        """
+    def init(self, rng: np.random.Generator, n_features: int) -> Tree:
+        """The network, and for each class its variance over all tasks, 3/2, and the share between them, 2/3."""
         own = {"log_variance": [math.log(1.5)] * 2, "share": [math.log(2)] * 2, "log_scale": math.log(4), "bias": 0.0}
         own = {name: torch.tensor(value, dtype=torch.float64) for name, value in own.items()}
-        return super()._start(n_features, rng) | own
+        return {"start": self.net.init(rng, n_features)} | own
 
-    def embed(self, params: Params, context: Params, x: Tensor) -> Tensor:
-        """phi(x) of points x (T, N, d): (T, N, q)."""
-        start = {name[6:]: value for name, value in params.items() if name.startswith("start.")}
-        return super()._logit(start, context, x)
-
-    def _classes(self, meta: Params, phi: Tensor, member: Tensor) -> Params:
-        """Centers and variances of both classes (equation ``prototype-posterior``).
-
-        Args:
-            phi: (..., S, q) embedded support points.
-            member: (..., 2, S) which of them are normal, and which are anomalous.
-        """
-        count = member.sum(-1, keepdim=True)
-        total, share = meta["log_variance"].exp()[:, None], meta["share"].sigmoid()[:, None]
-        between, within = total * share, total * (1 - share)
-        unsure = 1 / (1 / between + count / within)  # variance that is left to the center: (..., 2, 1)
-        return {"center": unsure / within * (member @ phi), "variance": within + unsure}
-
-    def _odds(self, params: Params, phi: Tensor) -> Tensor:
-        """Equation ``prototype-logit`` for embedded points (..., N, q): (..., N)."""
-        distance = ((phi.unsqueeze(-3) - params["center"].unsqueeze(-2)) ** 2).mean(-1)  # (..., 2, N), a dimension
-        log_density = -(distance / params["variance"] + params["variance"].log()) / 2
-        return params["log_scale"].exp() * (log_density[..., 1, :] - log_density[..., 0, :]) + params["bias"]
-
-    def _adapt(self, meta: Params, x: Tensor, y: Tensor, second_order: bool) -> Params:
+    def adapt(self, meta: Tree, x: Tensor, y: Tensor) -> Tree:
         """Where the classes of each task are, given its support set."""
-        phi = self.embed(meta, self._context(meta, x), x)
-        learnt = {name: value for name, value in meta.items() if name not in SCALING}
-        return learnt | self._classes(meta, phi, torch.stack([1 - y, y], -2))
+        seen = self.remembered(x)
+        center, variance = self._classes(meta, self._embed(meta, x, seen), torch.stack([1 - y, y], -2))
+        return meta | seen | {"center": center, "variance": variance}
 
-    def _logit(self, params: Params, context: Params, x: Tensor) -> Tensor:
-        return self._odds(params, self.embed(params, context, x))
+    def logit(self, params: Tree, x: Tensor) -> Tensor:
+        return self._odds(params, self._embed(params, x, params), params["center"], params["variance"])
 
-    def _outer_loss(self, meta: Params, episodes: Episodes) -> Tensor:
+    def outer_loss(self, meta: Tree, tasks: Episodes) -> Tensor:
         """Mean query loss of the support set and of smaller ones, in which one normal point stands for all.
 
         Embedding the points is what costs; this makes more of them, and practises support sets of a single point.
         """
-        x, y = episodes.support_x, episodes.support_y
-        context = self._context(meta, x)
-        phi, asked = (self.embed(meta, context, points).unsqueeze(1) for points in (x, episodes.query_x))
+        x, y = tasks.support_x, tasks.support_y
+        phi, asked = (self._embed(meta, points, self.remembered(x)).unsqueeze(1) for points in (x, tasks.query_x))
         alone = torch.diag_embed(1 - y)[y == 0].unflatten(0, (len(y), -1))  # (T, normal points, S)
         normal = torch.cat([(1 - y).unsqueeze(1), alone], 1)
         member = torch.stack([normal, y.unsqueeze(1).expand_as(normal)], -2)
-        logit = self._odds(meta | self._classes(meta, phi, member), asked)
-        loss = cross_entropy(logit, episodes.query_y.unsqueeze(1)).mean((0, 2))
+        logit = self._odds(meta, asked, *self._classes(meta, phi, member))
+        loss = cross_entropy(logit, tasks.query_y.unsqueeze(1)).mean((0, 2))
         return (loss[0] + loss[1:].mean()) / 2
+
+    def _embed(self, params: Tree, x: Tensor, seen: Tree) -> Tensor:
+        return self.net(params["start"], x, seen.get("support"))
+
+    def _classes(self, meta: Tree, phi: Tensor, member: Tensor) -> tuple[Tensor, Tensor]:
+        total, share = meta["log_variance"].exp()[:, None], meta["share"].sigmoid()[:, None]
+        return posterior(phi, member, between=total * share, within=total * (1 - share))
+
+    def _odds(self, meta: Tree, phi: Tensor, center: Tensor, variance: Tensor) -> Tensor:
+        return meta["log_scale"].exp() * log_odds(phi, center, variance) + meta["bias"]
+
+    def embed(self, X) -> np.ndarray:
+        """phi(x) of the points X (n, d) or (n, h, w), after `meta_fit`: (n, q)."""
+        check_is_fitted(self, "meta_")
+        scaling = Scaling(**vars(self).get("params_", self.meta_)["scaling"])
+        x = scaling(self._raw(self._rows(X))).to(**self._place)
+        with torch.no_grad():
+            return self._embed(self.meta_, x, self.remembered(x))[0].cpu().numpy()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import torch
+from helpers import trained as quick
 from torch import nn
 
 from metaad_tutorial import ACR, ConvNet, Fleet, Glyphs, evaluate, judge
@@ -16,7 +19,7 @@ SMALL = {"meta_steps": 5, "meta_batch": 4, "random_state": 0}
 
 
 def trained(**parameters):
-    return ACR(**{"embedding": 6, "hidden": (8,)} | SMALL | parameters).meta_fit(TRAIN)
+    return quick(ACR, TRAIN, **{"embedding": 6, "hidden": (8,)} | SMALL | parameters)
 
 
 @pytest.fixture(scope="module")
@@ -26,12 +29,12 @@ def detector():
 
 def test_score_is_the_distance_from_the_middle_of_the_batch(detector):
     """Equation batch-score by hand, in NumPy."""
-    x, meta = TASKS.query_x[0].numpy(), {name: value.numpy() for name, value in detector.meta_.items()}
+    x, meta = TASKS.query_x[0].numpy(), detector.meta_
+    start = {name: value.numpy() for name, value in meta["start"].items()}
     h = (x - x.mean(0)) / x.std(0)
-    h = np.maximum(h @ meta["start.weight0"].T + meta["start.bias0"], 0)
-    phi = h @ meta["start.weight1"].T + meta["start.bias1"]
+    phi = np.maximum(h @ start["weight0"].T + start["bias0"], 0) @ start["weight1"].T + start["bias1"]
     distance = ((phi - phi.mean(0)) ** 2).sum(1) / 6
-    by_hand = np.exp(meta["log_scale"]) * (distance - np.exp(meta["log_radius"]))
+    by_hand = meta["log_scale"].exp().item() * (distance - meta["log_radius"].exp().item())
     np.testing.assert_allclose(detector.anomaly_score(x), by_hand, rtol=1e-10)
 
 
@@ -71,10 +74,19 @@ def test_score_tasks_agrees_with_one_task_at_a_time(contamination, labelled):
 
 def test_meta_training_batches_hold_few_anomalies():
     detector, rng = trained(anomaly_share=0.25), np.random.default_rng(0)
-    drawn = {int(detector._sample(TRAIN, 3, rng).query_y.sum(1).unique().item()) for _ in range(60)}
+    drawn = {int(detector.draw(TRAIN, 3, rng).query_y.sum(1).unique().item()) for _ in range(60)}
     assert drawn == set(range(1, 7))  # 6 of 24 points are a quarter
-    part = detector._sample(TRAIN, 3, rng)
+    part = detector.draw(TRAIN, 3, rng)
     assert ((part.query_y == 0).sum(1) == 18).all() and part.query_x.shape[:2] == part.query_y.shape
+
+
+@pytest.mark.parametrize("share", [Fraction(1, 3), Fraction(1, 4), Fraction(1, 5), Fraction(3, 10)])
+def test_the_share_is_reached_exactly(share):
+    normal = 2 * share.denominator * (share.denominator - share.numerator)
+    most = int(share / (1 - share) * normal)
+    family = Fleet(normal_queries=normal, anomalous_queries=most, n_features=2)
+    detector, rng = ACR(anomaly_share=float(share)), np.random.default_rng(0)
+    assert max(int(detector.draw(family, 1, rng).query_y.sum()) for _ in range(8 * most)) == most
 
 
 def test_it_learns():
@@ -109,7 +121,13 @@ def test_batch_normalisation_uses_the_batch_and_not_the_support_set():
     detector = ACR(5, network=ConvNet((4, 4), norm="batch"), **SMALL).meta_fit(glyphs)
     scores = [detector.fit(task.support_x[0]).anomaly_score(one.query_x[0]) for task in (one, two)]
     assert np.array_equal(*scores)
-    assert "support" not in detector.scaling_  # nor does a saved file hold it
+    assert "support" not in detector.params_  # nor does a saved file hold it
+
+
+def test_after_meta_training_it_judges_without_a_support_set(detector):
+    x = TASKS.query_x[0]
+    assert np.array_equal(trained().anomaly_score(x), detector.anomaly_score(x))
+    assert np.array_equal(trained().predict(x), detector.predict(x))
 
 
 def test_evaluate_refuses_the_training_tasks():
@@ -126,16 +144,17 @@ def test_bad_input(detector):
         trained(contamination=0.1).fit(TASKS.support_x[0][:2])
     with pytest.raises(ValueError, match="too small a batch to judge"):
         detector.score_tasks(Fleet(4, 0, 1, 1, n_features=5).sample(2, 0))
-    for share in (0, 0.5, -1):
+    for share in (0, 0.5, -1, np.nan):
         with pytest.raises(ValueError, match="anomaly_share"):
             trained(anomaly_share=share)
+    assert trained().fit(TASKS.support_x[0][:1]).threshold_ == 0  # one point will do where nothing is taken from it
     with pytest.raises(ValueError, match="embedding"):
         trained(embedding=0)
     with pytest.raises(ValueError, match="more normal_queries"):
         ACR(5, **SMALL).meta_fit(Fleet(4, 0, 3, 2))
-    with pytest.raises(ValueError, match="embedding changed"):
-        trained().set_params(embedding=7).fit(TASKS.support_x[0])
-    assert trained().fit(TASKS.support_x[0][:1]).threshold_ == 0  # one point will do where nothing is taken from it
+    for changed in ({"embedding": 7}, {"standardize": False}):
+        with pytest.raises(ValueError, match=f"{next(iter(changed))} changed since meta_fit"):
+            trained().set_params(**changed).fit(TASKS.support_x[0])
 
 
 def test_predict_is_scikit_learns(detector):

@@ -10,6 +10,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import equation_checks
 import nbformat
 import pytest
 import yaml
@@ -91,10 +92,10 @@ def test_other():
 
 
 def test_equation_checks_are_read_without_import():
-    checks = load(ROOT / "book" / "_ext" / "equation_checks.py").read_checks(CHECKED)
-    assert [(c.label, c.statement, c.how, c.test) for c in checks] == [
-        ("b", "second half", "by hand", "test_both"),
-        ("a", r"$\alpha$", "autograd", "test_both"),
+    checks = equation_checks.read_checks(CHECKED, "test_ch1.py")
+    assert [(c.label, c.statement, c.how, c.test, c.file) for c in checks] == [
+        ("b", "second half", "by hand", "test_both", "test_ch1.py"),
+        ("a", r"$\alpha$", "autograd", "test_both", "test_ch1.py"),
     ]
 
 
@@ -103,9 +104,18 @@ def test_equation_checks_are_read_without_import():
     ["@equation(label, statement='s', how='h')", "@equation('a')", "@equation(statement='s')"],
 )
 def test_unreadable_equation_check_is_an_error(decorator):
-    read_checks = load(ROOT / "book" / "_ext" / "equation_checks.py").read_checks
     with pytest.raises(ValueError, match="literal strings"):
-        read_checks(f"{decorator}\ndef test_it():\n    pass\n")
+        equation_checks.read_checks(f"{decorator}\ndef test_it():\n    pass\n")
+
+
+def test_equation_checks_of_a_folder_come_in_the_order_of_its_files(tmp_path):
+    for name, label in (("test_ch2", "z"), ("test_ch1", "y"), ("common", "x")):
+        text = CHECKED.replace('"b"', f'"{label}"').replace('"a"', f'"{label}2"')
+        (tmp_path / f"{name}.py").write_text(text)
+    assert [c.label for c in equation_checks.read_folder(tmp_path)] == ["y", "y2", "z", "z2"]
+    (tmp_path / "test_ch3.py").write_text(CHECKED.replace('"b"', '"z"'))
+    with pytest.raises(ValueError, match=r"'z' already has the check test_both in test_ch2\.py, .* in test_ch3\.py"):
+        equation_checks.read_folder(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -110,13 +110,43 @@ def test_a_leak_of_a_unit_is_refused_however_it_is_wrapped():
     assert len(evaluate(detector, Domains({"new": georgian}), n_tasks=2).auroc) == 2
 
 
-def test_a_loaded_detector_still_knows_its_domains(tmp_path):
-    (_, train, _, test), *_ = leave_one_out(of_domains())
+def test_a_loaded_detector_still_knows_its_domains_and_what_lies_inside_them(tmp_path):
+    family = of_domains()
+    (_, train, _, test), *_ = leave_one_out(family)
     MAML(meta_steps=1, meta_batch=2, random_state=0).meta_fit(train).save(tmp_path / "d.npz")
     loaded = MAML.load(tmp_path / "d.npz")
-    with pytest.raises(ValueError, match="overlap"):
-        evaluate(loaded, train, n_tasks=2)
-    evaluate(loaded, test, n_tasks=2)
+    for leak in (train, train.families[train.units[0]], Domains({"x": train.families[train.units[1]]})):
+        with pytest.raises(ValueError, match="overlap"):
+            evaluate(loaded, leak, n_tasks=2)
+    for fresh in (test, family.families["p"]):
+        evaluate(loaded, fresh, n_tasks=2)
+
+
+def test_a_part_holds_its_own_domains_only():
+    part = of_domains().restrict(["q", "s"])
+    assert list(part.families) == ["q", "s"] and set(part.sample(9, 0).units) == {"q", "s"}
+
+
+def test_domains_need_the_same_columns():
+    pd = pytest.importorskip("pandas")
+    X, y, domain = points()
+    frame = pd.DataFrame(X, columns=["domain", "label", "row"])
+    first, second = domain == "p", domain == "q"
+    one = domain_tasks(frame[first], y[first], domain[first], **SHOTS)
+    same = domain_tasks(frame[second], y[second], domain[second], **SHOTS)
+    turned = domain_tasks(frame[second][["row", "label", "domain"]], y[second], domain[second], **SHOTS)
+    assert Domains({"one": one, "two": same}).feature_names == ("domain", "label", "row")
+    with pytest.raises(ValueError, match="same columns"):
+        Domains({"one": one, "two": turned})
+
+
+def test_a_domain_column_of_a_frame():
+    pd = pytest.importorskip("pandas")
+    X, y, domain = points()
+    frame = pd.DataFrame(X, columns=["domain", "label", "row"]).assign(speaker=domain, odd=y)
+    family = domain_tasks(frame.drop(columns=["speaker", "odd"]), frame["odd"], frame["speaker"], source="x", **SHOTS)
+    assert family.units.tolist() == list(NAMES) and family.source == "x"
+    assert torch.equal(family.sample(7, 3).query_x, domain_tasks(X, y, domain, **SHOTS).sample(7, 3).query_x)
 
 
 def test_real_domains():
@@ -134,13 +164,23 @@ def test_bad_input():
         Domains({"one": glyphs.of_scripts("Greek"), "two": glyphs.of_scripts("Greek", "Georgian")})
     with pytest.raises(ValueError, match="same numbers of points"):
         Domains({"one": glyphs.of_scripts("Greek"), "two": Glyphs(3, 0, 3, 2).of_scripts("Georgian")})
-    with pytest.raises(ValueError, match="needs a TaskFamily"):
+    with pytest.raises(ValueError, match="points of one shape"):
+        Domains({"one": glyphs.of_scripts("Greek"), "two": Glyphs(2, 0, 3, 2, size=10).of_scripts("Georgian")})
+    with pytest.raises(ValueError, match="The domain 'one' must be a family of tasks, got ndarray"):
         Domains({"one": np.zeros((3, 2))})
+    with pytest.raises(ValueError, match="families must be a dict, domain -> family, got list"):
+        Domains([glyphs])
+    with pytest.raises(ValueError, match="all of one kind"):
+        Domains({"one": glyphs.of_scripts("Greek"), 2: glyphs.of_scripts("Georgian")})
     with pytest.raises(ValueError, match="at least 1 unit"):
         Domains({})
     X, y, domain = points()
     with pytest.raises(ValueError, match="one entry for each point"):
         domain_tasks(X, y, domain[:-1], **SHOTS)
+    with pytest.raises(ValueError, match="domain must hold labels of one kind"):
+        domain_tasks(X, y, np.where(domain == "p", None, domain), **SHOTS)
+    with pytest.raises(ValueError, match="family must be a family of tasks"):
+        next(leave_one_out(X))
     for n_valid in (-1, 4):
         with pytest.raises(ValueError, match="n_valid must lie between 0 and 3"):
             list(leave_one_out(of_domains(), n_valid))

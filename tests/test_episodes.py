@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import datetime
+import json
 import random
+import uuid
 
 import numpy as np
 import pytest
 import torch
 
 from metaad_tutorial import Episodes, Fleet, TaskFamily, check_disjoint
+from metaad_tutorial.episodes import check_family
 
 COUNTS = {"normal_shots": 4, "anomalous_shots": 2, "normal_queries": 7, "anomalous_queries": 3}
 
@@ -133,6 +137,9 @@ def test_restrict():
         fleet(10).restrict([])
     with pytest.raises(ValueError, match="distinct"):
         fleet(10).restrict([2, 2])
+    for one in ("press 00", 3):
+        with pytest.raises(ValueError, match=r"restrict takes a list of units, got .*for one unit, \[unit\]"):
+            fleet(10).restrict(one)
 
 
 def test_restricted_machines_stay_themselves():
@@ -155,7 +162,7 @@ def test_no_tasks_asked_for(n_tasks):
         ("normal_shots", 0),
         ("anomalous_shots", -1),
         ("normal_queries", 0),
-        ("anomalous_queries", 0),
+        ("anomalous_queries", -1),
         ("normal_shots", 2.0),
         ("normal_queries", "5"),
         ("anomalous_shots", None),
@@ -172,6 +179,56 @@ class Fixed(TaskFamily):
     source = "fixed"
 
 
+@pytest.mark.parametrize(
+    "units",
+    [
+        [datetime.date(2024, 1, 1), datetime.date(2024, 1, 2)],
+        np.array(["2024-01-01", "2024-01-02"], "datetime64[D]"),
+        [np.datetime64("2024-01-01"), np.datetime64("2024-01-02")],
+        [np.timedelta64(1, "D"), np.timedelta64(2, "D")],
+        [uuid.UUID(int=1), uuid.UUID(int=2)],
+        [("plant", "press"), ("plant", "saw")],
+        [b"a", b"b"],
+        ["a", 1],
+        [1, "a"],
+        [1.0, np.nan],
+        ["a", None],
+        [1 + 2j, 3.0],
+        np.array(["a", "b"], object).reshape(1, 2),
+        "ab",
+        3,
+    ],
+    ids=repr,
+)
+def test_units_are_plain_numbers_or_strings(units):
+    """What NumPy keeps as objects, or as something else, a file could not give back."""
+    with pytest.raises(ValueError, match=r"plain numbers or strings.*str\(date\)"):
+        Fixed(units)
+
+
+@pytest.mark.parametrize(
+    "units",
+    [
+        [3, 1],
+        ["b", "a"],
+        [True, False],
+        [0.5, 2],
+        [np.int32(3), np.int32(1)],
+        [np.str_("b"), np.str_("a")],
+        [np.float32(0.1), np.float32(0.2)],
+        (np.bool_(True), np.bool_(False)),
+        np.arange(2),
+        np.array(["x", "y"]),
+    ],
+    ids=repr,
+)
+def test_units_of_any_plain_kind(units):
+    family = Fixed(units)
+    assert family.units.tolist() == list(units)
+    assert all(unit in set(units) for unit in family.units.tolist())  # as keys they find what the reader's own found
+    check_disjoint(family.restrict(family.units[:1]), family.restrict(family.units[1:]))
+
+
 def test_repeated_units_are_refused():
     with pytest.raises(ValueError, match="both sides of a split"):
         Fixed(["a", "b", "a"])
@@ -184,6 +241,42 @@ def test_overlap_is_named():
     with pytest.raises(ValueError, match="overlap"):
         check_disjoint(one, None, Fixed(["x"]), two)  # any pair counts, not neighbours only
     check_disjoint(one, None, Fixed(["x"]))
+
+
+def test_units_of_other_kinds_are_other_units():
+    check_disjoint(Fixed(["1", "2"]), Fixed([1, 2]))
+    with pytest.raises(ValueError, match="not part of the family"):
+        Fixed(["1", "2"]).restrict([1])
+
+
+def test_what_a_file_holds_is_enough_to_find_an_overlap():
+    """The identity of a family consists of strings and numbers, and stands for it."""
+    train, test = fleet().split((0.5, 0.5), random_state=0)
+    known = json.loads(json.dumps(train.identity()))
+    with pytest.raises(ValueError, match=r"overlap.*share 15 unit"):
+        check_disjoint(known, fleet())
+    with pytest.raises(ValueError, match="overlap"):
+        check_disjoint(fleet(), known)
+    check_disjoint(known, test)
+    check_disjoint(known, fleet(seed=1))
+
+
+@pytest.mark.parametrize("other", [np.zeros((3, 2)), [1, 2], None, "fleet", Fleet])
+def test_what_is_no_family(other):
+    with pytest.raises(ValueError, match=r"train must be a family of tasks, got .*table_tasks"):
+        check_family(other, "train")
+    check_family(fleet(), "train")
+
+
+def test_a_family_says_what_it_is():
+    assert repr(Fleet()) == "Fleet(2500 units, 5 + 2 support, 15 + 15 query points)"
+    assert repr(fleet().split(random_state=0)[1]) == "Fleet(6 units, 4 + 2 support, 7 + 3 query points)"
+    assert len(fleet()) == 30 and len(fleet().restrict([3])) == 1
+
+
+def test_episodes_without_anomalies():
+    drawn = fleet(anomalous_shots=0, anomalous_queries=0).sample(3, random_state=0)
+    assert drawn.query_x.shape == (3, 7, 5) and (drawn.query_y == 0).all()
 
 
 def test_the_same_fleet_built_twice_overlaps_and_another_does_not():

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import equations
 import nbformat
 import pytest
+from equation_checks import read_folder
+from equations import equation
 
 ROOT = Path(__file__).resolve().parents[1]
 FENCE = re.compile(r"^\s*(?P<fence>`{3,}|~{3,}|:{3,})\s*(?:\{(?P<directive>[^}]+)\})?(?P<rest>.*)$")
@@ -57,10 +58,15 @@ def book_labels():
     return where
 
 
+def checks():
+    """label -> its check."""
+    return {check.label: check for check in read_folder(ROOT / "tests" / "equations")}
+
+
 def mismatches(in_book, checked):
     """What to do about the labels that are on one side only."""
     problems = [
-        f"equation {label!r} has no check: add one to tests/test_equations.py"
+        f"equation {label!r} has no check: add one to its chapter's file in tests/equations"
         for label in sorted(set(in_book) - set(checked))
     ]
     return problems + [
@@ -70,10 +76,14 @@ def mismatches(in_book, checked):
 
 
 def test_every_label_has_a_check_and_every_check_a_label():
-    if (ROOT / "tests" / "test_equations.py").exists():
-        import test_equations  # noqa: F401  registers the checks
+    assert mismatches(book_labels(), checks()) == []
 
-    assert mismatches(book_labels(), equations.REGISTRY) == []
+
+def test_every_check_stands_in_the_file_of_its_chapter():
+    found = {label: re.match(r"test_ch(\d+)_", check.file) for label, check in checks().items()}
+    chapters = {label: int(match[1]) if match else None for label, match in found.items()}
+    in_book = {label: re.match(r"(\d+)_", files[0]) for label, files in book_labels().items()}
+    assert chapters == {label: int(match[1]) if match else None for label, match in in_book.items()}
 
 
 def test_no_label_is_defined_twice():
@@ -149,11 +159,7 @@ def test_mismatches_are_found(in_book, checked, count):
     assert len(mismatches(in_book, checked)) == count
 
 
-def test_the_register_refuses_repeats_and_empty_texts(monkeypatch):
-    monkeypatch.setattr(equations, "REGISTRY", {})
-    check = equations.equation("a", statement="s", how="h")
-    check(lambda: None)
-    with pytest.raises(ValueError, match="already has the check"):
-        check(lambda: None)
-    with pytest.raises(ValueError, match="statement"):
-        equations.equation("b", statement=" ", how="h")
+@pytest.mark.parametrize("texts", [{"label": " "}, {"statement": ""}, {"how": None}], ids=["label", "statement", "how"])
+def test_a_check_without_a_text_is_refused(texts):
+    with pytest.raises(ValueError, match=next(iter(texts))):
+        equation(**{"label": "a", "statement": "s", "how": "h"} | texts)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
 
-from metaad_tutorial import check_disjoint, class_tasks, table_tasks
+from metaad_tutorial import check_disjoint, class_tasks, domain_tasks, table_tasks
 
 SHOTS = {"normal_shots": 3, "anomalous_shots": 2, "normal_queries": 5, "anomalous_queries": 4}
 
@@ -155,24 +157,169 @@ def bad_tables(**changes):
         (lambda X, y: class_tasks(np.where(X == 5, np.nan, X), y, **SHOTS), r"X contains NaN.*impute or drop"),
         (lambda X, y: class_tasks(np.where(X == 5, np.inf, X), y, **SHOTS), r"X contains NaN or infinity"),
         (lambda X, y: class_tasks(X[:, 0], y, **SHOTS), r"X must be an array of points.*\(96,\)"),
-        (lambda X, y: class_tasks(X[:0], y[:0], **SHOTS), r"X must be an array of points"),
-        (lambda X, y: class_tasks(X, y, normal_shots=3), r"Unit 'a' has 12 normal points.*needs 18.*lower the shots"),
-        (lambda X, y: class_tasks(X[:24], y[:24], **(SHOTS | {"anomalous_queries": 11})), r"12 anomalous.*needs 13"),
+        (lambda X, y: class_tasks(X[:0], y[:0], **SHOTS), r"at least 2 unit\(s\), got 0"),
+        (lambda X, y: class_tasks(X, y, normal_shots=3), r"8 of 8 .*needs 18 normal.*'a' has 12 and.*Lower the shots"),
+        (
+            lambda X, y: class_tasks(X[:24], y[:24], **(SHOTS | {"anomalous_queries": 11})),
+            r"13 anomal.*'a' has 12 and 12",
+        ),
         (lambda X, y: class_tasks(X[:12], y[:12], **SHOTS), r"at least 2 unit"),
         (lambda X, y: class_tasks(X, y, **SHOTS).restrict(["a"]), r"at least 2 unit"),
         (lambda X, y: class_tasks(X[:60], y[:60], **SHOTS).split(), r"at least 2 unit.*split into fewer parts"),
         (lambda X, y: class_tasks(X, y, **(SHOTS | {"normal_shots": 0})), r"normal_shots must be an integer"),
-        (lambda X, y: table_tasks({}, **SHOTS), r"table"),
+        (lambda X, y: class_tasks(X, np.where(y == "a", np.nan, 1.0), **SHOTS), r"not NaN.*nan"),
+        (lambda X, y: class_tasks(X, np.where(y == "a", None, y), **SHOTS), r"y must hold labels of one kind"),
+        (lambda X, y: class_tasks(X.astype(complex), y, **SHOTS), r"X must hold numbers \(complex128"),
+        (lambda X, y: class_tasks(y[:, None], y, **SHOTS), r"X must hold numbers .*'a'.*encode words"),
+        (lambda X, y: table_tasks({}, **SHOTS), r"tables must be a dict, name -> \(X, y\), with at least one"),
+        (lambda X, y: table_tasks([(X, y)], **SHOTS), r"tables must be a dict, name -> \(X, y\).*got list"),
+        (lambda X, y: table_tasks({"q": X}, **SHOTS), r"Table 'q' must be a pair \(X, y\), got ndarray"),
         (lambda X, y: table_tasks(bad_tables(q=(X, y == "a")), **SHOTS), r"same columns.*\(2,\).*\(9,\)"),
-        (lambda X, y: table_tasks(bad_tables(q=(X[:, :2], y)), **SHOTS), r"y of table 'q' must be one 0"),
-        (lambda X, y: table_tasks(bad_tables(q=(X[:, :2], [0, 1])), **SHOTS), r"y of table 'q' must be one 0"),
+        (lambda X, y: table_tasks(bad_tables(q=(X[:, :2], y)), **SHOTS), r"y of table 'q' must be 0.*'a'.*recode"),
+        (lambda X, y: table_tasks(bad_tables(q=(X[:, :2], 2 * (y == "a") - 1)), **SHOTS), r"labels \[1, -1\]; recode"),
+        (lambda X, y: table_tasks(bad_tables(q=(X[:, :2], [0, 1])), **SHOTS), r"y of table 'q' must hold one label"),
         (lambda X, y: table_tasks(bad_tables(q=(X[:, :2] * np.nan, y == "a")), **SHOTS), r"table 'q' contains NaN"),
-        (lambda X, y: table_tasks(bad_tables(q=(X[:, :2], y == "z")), **SHOTS), r"Unit 'q' has 0 anomalous points"),
+        (lambda X, y: table_tasks(bad_tables(q=(X[:, :2], y == "z")), **SHOTS), r"'q' has 96 and 0"),
+        (lambda X, y: table_tasks(tables() | {1: tables()["p"]}, **SHOTS), r"all of one kind"),
+        (lambda X, y: table_tasks(tables(), short="keep", **SHOTS), r"short must be 'error' or 'drop', got 'keep'"),
     ],
 )
 def test_bad_data_are_named(build, message):
     with pytest.raises(ValueError, match=message):
         build(*labelled())
+
+
+# --- Columns with names -------------------------------------------------------------------------------
+
+
+def frames(*orders):
+    """Tables as DataFrames with the columns in these orders; column "id" has the ids, "label" the labels."""
+    pd = pytest.importorskip("pandas")
+    return {
+        name: (pd.DataFrame(X, columns=["id", "label"])[list(order)], pd.Series(y, index=range(7, 7 + len(y))))
+        for order, (name, (X, y)) in zip(orders, tables().items(), strict=False)
+    }
+
+
+def test_columns_are_matched_by_name():
+    same = table_tasks(frames(("id", "label"), ("id", "label")), **SHOTS)
+    mixed = table_tasks(frames(("id", "label"), ("label", "id")), **SHOTS)
+    plain = table_tasks(dict(list(tables().items())[:2]), **SHOTS)
+    for family in (mixed, plain):
+        assert torch.equal(family.sample(6, 0).query_x, same.sample(6, 0).query_x)
+    assert plain.feature_names is None
+    assert mixed.feature_names == mixed.split((0.5, 0.5), 0)[1].feature_names == ("id", "label")
+
+
+def test_names_of_columns_are_kept():
+    pd = pytest.importorskip("pandas")
+    X, y = labelled("abc")
+    names = tuple(f"x{i}" for i in range(4))
+    frame = pd.DataFrame(X, columns=names)
+    odd = np.arange(len(y)) % 2
+    shots = dict.fromkeys(SHOTS, 1)
+    for family in (class_tasks(frame, y, **shots), domain_tasks(frame, odd, y, **shots)):
+        assert family.feature_names == family.restrict(["a", "b"]).feature_names == names
+    assert class_tasks(pd.DataFrame(X), y, **shots).feature_names is None  # numbers are no names, as in scikit-learn
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda X: X.rename(columns={"label": "fault"}), r"'q' lacks \['label'\] and has \['fault'\] that 'p' has not"),
+        (lambda X: X[["id"]], r"'q' lacks \['label'\] and has \[\] that"),
+        (lambda X: X.assign(more=1.0), r"'q' lacks \[\] and has \['more'\] that"),
+        (lambda X: X.to_numpy(), r"'p' and 'q' one has names of columns, one has none"),
+        (lambda X: X[["id", "id"]], r"table 'q' has several columns of one name"),
+        (lambda X: X.assign(id="45.1 °C"), r"table 'q', column 'id' must hold numbers .*45.1 °C.*encode words"),
+        (lambda X: X.assign(id=np.datetime64("2024-01-01")), r"table 'q', column 'id' must hold numbers .*datetime64"),
+        (lambda X: X.assign(id=1j), r"table 'q', column 'id' must hold numbers .*complex"),
+        (lambda X: X.assign(id=X["id"].astype("Int64").where(X["id"] > 103)), r"table 'q', column 'id' .*missing|NaN"),
+        (lambda X: X.where(X["id"] > 103), r"table 'q', column 'id' contains NaN.*impute or drop"),
+    ],
+)
+def test_columns_that_do_not_fit_are_named(change, message):
+    both = frames(("id", "label"), ("id", "label"))
+    with pytest.raises(ValueError, match=message):
+        table_tasks(both | {"q": (change(both["q"][0]), both["q"][1])}, **SHOTS)
+
+
+# --- Short tables, ordered tables, populations with a name --------------------------------------------
+
+
+def uneven():
+    """Tables "p" to "s" with 10 + 10, 10 + 1, 3 + 10 and 10 + 0 normal and anomalous rows."""
+    rng, counts = np.random.default_rng(0), {"p": (10, 10), "q": (10, 1), "r": (3, 10), "s": (10, 0)}
+    return {name: (rng.normal(size=(sum(n), 2)), np.repeat([0, 1], n)) for name, n in counts.items()}
+
+
+def test_one_message_lists_every_short_table():
+    listed = r"'q' has 10 and 1, 'r' has 3 and 10, 's' has 10 and 0\. "
+    with pytest.raises(ValueError, match=rf"3 of 4 units .*8 normal and 6 anomalous ones: {listed}.*short"):
+        table_tasks(uneven(), **SHOTS)
+
+
+def test_short_tables_are_left_out_on_demand():
+    family = table_tasks(uneven(), short="drop", **SHOTS)
+    assert family.units.tolist() == ["p"] and family.sample(2, 0).query_x.shape == (2, 9, 2)
+    with pytest.raises(ValueError, match="4 of 4 units"):
+        table_tasks(uneven(), short="drop", **(SHOTS | {"normal_queries": 90}))
+
+
+def test_tables_without_anomalies_serve_for_false_alarms():
+    healthy = table_tasks(uneven(), short="drop", **(SHOTS | {"anomalous_shots": 0, "anomalous_queries": 0}))
+    assert healthy.units.tolist() == ["p", "q", "s"]
+    assert healthy.sample(3, 0).query_y.sum() == 0
+    with pytest.raises(ValueError, match="overlap"):  # they are units of the same population
+        check_disjoint(healthy, table_tasks(uneven(), short="drop", **SHOTS))
+
+
+def ordered(tables, *counts):
+    return table_tasks(tables, ordered=True, **dict(zip(SHOTS, counts, strict=True)))
+
+
+@pytest.mark.parametrize("shots", [(3, 2), (3, 0), (1, 4)])
+def test_ordered_tables_are_judged_on_what_comes_after_the_support_set(shots):
+    rng = np.random.default_rng(1)
+    y = [rng.permutation(np.repeat([0, 1], 20)) for _ in range(3)]
+    family = ordered({i: (np.c_[np.arange(40), label].astype(float), label) for i, label in enumerate(y)}, *shots, 4, 4)
+    drawn = family.sample(30, random_state=0)
+    rows = (part[..., 0].numpy() for part in (drawn.support_x, drawn.query_x))
+    for unit, support, query in zip(drawn.units, *rows, strict=True):
+        first = [np.flatnonzero(y[unit] == label)[:n] for label, n in enumerate(shots)]
+        assert np.sort(support).tolist() == np.sort(np.concatenate(first)).tolist()
+        assert query.min() > support.max() and len(set(query)) == 8
+    assert len(set(drawn.query_x[drawn.units == 0][..., 0].flatten().tolist())) > 12  # any later row can be drawn
+    assert torch.equal(drawn.query_x[..., 1], drawn.query_y)
+
+
+def test_ordered_tables_need_enough_later_rows():
+    y = np.r_[np.zeros(10), np.ones(4), 0, 0, 0]  # after two anomalies come two more and three normal rows
+    made = {"late": (np.c_[np.arange(17), y], y), "never": (np.zeros((4, 2)), np.r_[0, 0, 0, 1])}
+    assert ordered({"late": made["late"]}, 3, 2, 3, 2).sample(1, 0).query_x.min() == 0
+    with pytest.raises(ValueError, match=r"2 of 2 units.*'late' has 6 and 4, 'never' has 3 and 1"):
+        ordered(made, 3, 2, 4, 2)
+
+
+def test_a_population_with_a_name_stays_itself_while_it_grows():
+    train = table_tasks(tables(), source="plant A", **SHOTS).split((0.5, 0.5), random_state=0)[0]
+    grown = tables("pqrstu", rows=30)
+    with pytest.raises(ValueError, match="overlap"):
+        check_disjoint(train, table_tasks(grown, source="plant A", **SHOTS))
+    new = table_tasks(grown, source="plant A", **SHOTS).restrict(["t", "u"])
+    check_disjoint(train, new)
+    check_disjoint(train, table_tasks(tables(), source="plant B", **SHOTS))
+    X, y = labelled()
+    with pytest.raises(ValueError, match="overlap"):
+        check_disjoint(class_tasks(X, y, source="A", **SHOTS), class_tasks(X + 1, y, source="A", **SHOTS))
+
+
+@pytest.mark.parametrize("build", [lambda: class_tasks(*labelled(), **SHOTS), lambda: table_tasks(tables(), **SHOTS)])
+def test_a_part_holds_the_points_of_its_own_units_only(build):
+    whole = build()
+    part = whole.split((0.5, 0.5), random_state=0)[0]
+    assert len(pickle.dumps(part)) < 0.7 * len(pickle.dumps(whole))
+    assert set(part.normal) == set(part.units.tolist()) and len(whole.normal) == len(whole)
 
 
 @pytest.mark.parametrize("names", [[7, 3], ["b", "a"], [1.5, 0.5]])

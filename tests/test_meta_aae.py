@@ -7,10 +7,11 @@ import torch.nn.functional as F
 from sklearn.base import clone
 
 from metaad_tutorial import MAML, ConvNet, Fleet, Glyphs, MetaAAE, NearestNeighbor, evaluate
-from metaad_tutorial.adapt import adapt, gradient_step, per_task
+from metaad_tutorial.inner_loop import gradient_step, inner_loop, per_task
 from metaad_tutorial.losses import discrimination
 from metaad_tutorial.meta_aae import prior, stretched
 from metaad_tutorial.metrics import interval
+from metaad_tutorial.tree import flat, mapped
 
 
 def fleet(**options):
@@ -23,86 +24,84 @@ def trained():
     return MetaAAE(meta_steps=30, random_state=0).meta_fit(train, valid), test
 
 
-def moved(meta, rng):
-    """The same meta-parameters away from their start, where C's last layer is zero."""
-    return {name: v + 0.3 * torch.as_tensor(rng.normal(size=v.shape)) for name, v in meta.items() if "." in name}
-
-
 @pytest.fixture
 def anywhere(trained):
-    """A detector with random parameters, and tasks."""
+    """A detector, meta-parameters away from the start, where C's last layer is zero, and standardised tasks."""
     detector, test = trained
-    scaling = {name: detector.meta_[name] for name in ("location", "scale")}
-    return detector, scaling | moved(detector.meta_, np.random.default_rng(0)), test.sample(3, 0)
+    rng = np.random.default_rng(0)
+    start = mapped(lambda v: v + 0.3 * torch.as_tensor(rng.normal(size=v.shape)), detector.meta_["start"])
+    return detector, {"start": start}, detector.scaled(test.sample(3, 0))
 
 
 def test_inner_loss_is_the_discrimination_loss(anywhere):
     """One inner step, taken with `losses.discrimination` and plain autograd."""
     detector, meta, tasks = anywhere
-    x, y = tasks.support_x, tasks.support_y
-    start = {name[6:]: v for name, v in meta.items() if name.startswith("start.")}
-    z = (x - meta["location"]) / meta["scale"] @ start["encoder.weight0"].T + start["encoder.bias0"]
+    E, G, C = (meta["start"][name] for name in "EGC")
+    z = tasks.support_x @ E["weight0"].T + E["bias0"]
     z = z - z.mean(1, keepdim=True)
-    noise = torch.as_tensor(np.random.default_rng(0).normal(size=(20, 4))).expand(3, -1, -1)
-    twice = torch.cat([z, z], 1)
-    hidden = torch.cat([twice, noise], -1) @ start["generator.weight0"].T + start["generator.bias0"]
-    virtual = twice + torch.relu(hidden) @ start["generator.weight1"].T + start["generator.bias1"]
+    virtual = z + torch.relu(z @ G["weight0"].T + G["bias0"]) @ G["weight1"].T + G["bias1"]
 
     def judge(params, z):
         inputs = torch.cat([z, z.norm(dim=-1, keepdim=True) - 2], -1)
         hidden = torch.relu(inputs @ params["weight0"].mT + params["bias0"].unsqueeze(-2))
         return (hidden @ params["weight1"].mT + params["bias1"].unsqueeze(-2)).squeeze(-1)
 
-    own = {n[14:]: v.clone().requires_grad_() for n, v in start.items() if n.startswith("discriminator.")}
+    own = per_task({n: v.clone().requires_grad_() for n, v in C.items()}, 3)
     loss = lambda params: discrimination(judge(params, z), judge(params, virtual))  # noqa: E731
-    one = adapt(loss, per_task(own, 3), gradient_step(1.0), 1, second_order=False)
+    want = inner_loop(loss, own, gradient_step(0.1), 1, second_order=False)
     with torch.no_grad():
-        got = detector._adapt(meta, x, y, second_order=False)
-    for name, value in own.items():
-        gradient = value - one[name]
-        want = value - meta[f"rate.discriminator.{name}"] * gradient
-        torch.testing.assert_close(got[f"discriminator.{name}"], want, rtol=0, atol=1e-10)
+        got = detector.adapt(meta, tasks.support_x, tasks.support_y)["C"]
+    for name, value in want.items():
+        torch.testing.assert_close(got[name], value.detach(), rtol=0, atol=1e-10)
+        assert (value - own[name]).abs().max() > 1e-3
 
 
-def test_labelled_anomalies_join_the_virtual_ones(trained):
+def test_labelled_anomalies_are_left_out(trained):
     detector, test = trained
     task = test.sample(1, 1)
     x, query = task.support_x[0].numpy(), task.query_x[0].numpy()
-    without = clone(detector)
-    without.meta_, without.n_features_in_ = detector.meta_, 4
+    base = detector.fit(x).anomaly_score(query)
     far = x.mean(0) + np.array([[3.0, 0, 0, 0]])
-    base = without.fit(x).anomaly_score(query)
-    labelled = without.fit(np.vstack([x, far]), np.r_[np.zeros(10), 1.0])
-    assert np.abs(labelled.anomaly_score(query) - base).max() > 1e-6
-    np.testing.assert_allclose(labelled.params_["center"], without.fit(x).params_["center"])  # normal points alone
+    labelled = detector.fit(np.vstack([far, x]), np.r_[1.0, np.zeros(10)])
+    np.testing.assert_allclose(labelled.anomaly_score(query), base, atol=1e-12)
+
+
+def test_the_order_of_the_support_points_does_not_matter(trained):
+    detector, test = trained
+    task = test.sample(1, 6)
+    x, query = task.support_x[0].numpy(), task.query_x[0].numpy()
+    np.testing.assert_allclose(
+        detector.fit(x[::-1]).anomaly_score(query), detector.fit(x).anomaly_score(query), atol=1e-12
+    )
 
 
 def test_meta_gradient_is_the_exact_one(anywhere):
-    """Generator and step sizes against central differences; the query loss reaches them through the inner step."""
+    """Every meta-parameter against central differences; the query loss reaches G through the inner step alone."""
     detector, meta, tasks = anywhere
-    for name in ("start.generator.weight0", "rate.discriminator.weight1", "start.discriminator.weight0"):
-        leaves = {key: v.clone().requires_grad_("." in key) for key, v in meta.items()}
-        (gradient,) = torch.autograd.grad(detector._query_loss(leaves, tasks), leaves[name])
-        direction = torch.as_tensor(np.random.default_rng(1).normal(size=gradient.shape))
-        h, ends = 1e-5, []
+    detector = clone(detector).set_params(unseen=0.0, inner_steps=2)  # no gradient passes through stretched points
+    leaves = mapped(lambda v: v.clone().requires_grad_(), meta)
+    detector.outer_loss(leaves, tasks).backward()
+    for i, (name, leaf) in enumerate(flat(leaves).items()):
+        direction = torch.as_tensor(np.random.default_rng(i).normal(size=leaf.shape))
+        h, ends = 1e-7, []  # small: the inner gradient jumps where a unit of G or C turns on
         for sign in (1, -1):
-            at = meta | {name: meta[name] + sign * h * direction}
+            at = mapped(lambda v, leaf=leaf, move=sign * h * direction: v + move if v is leaf else v, leaves)
             with torch.no_grad():
-                ends.append(detector._query_loss(at, tasks, second_order=False))
+                ends.append(detector.outer_loss(at, tasks))
         want = (ends[0] - ends[1]) / (2 * h)
-        assert want.abs() > 1e-6
-        torch.testing.assert_close((gradient * direction).sum(), want, rtol=1e-5, atol=1e-9)
+        assert want.abs() > 1e-6, name
+        torch.testing.assert_close((leaf.grad * direction).sum(), want, rtol=1e-5, atol=1e-8)
 
 
-def test_first_order_leaves_the_generator_alone():
-    train = fleet().split(random_state=0)[0]
-    learns = {}
-    for first_order in (True, False):
-        start = MetaAAE(meta_steps=1, first_order=first_order, meta_lr=1e-300, random_state=0).meta_fit(train)
-        after = MetaAAE(meta_steps=5, first_order=first_order, random_state=0).meta_fit(train)
-        name = "start.generator.weight0"
-        learns[first_order] = not torch.equal(start.meta_[name], after.meta_[name])
-    assert learns == {True: False, False: True}
+def test_without_inner_steps_nothing_reaches_the_generator(anywhere):
+    detector, meta, tasks = anywhere
+    leaves = mapped(lambda v: v.clone().requires_grad_(), meta)
+    still = clone(detector).set_params(inner_steps=0)
+    loss = still.outer_loss(leaves, tasks)
+    grads = torch.autograd.grad(loss, list(leaves["start"]["G"].values()), allow_unused=True, materialize_grads=True)
+    assert not any(grad.any() for grad in grads)
+    adapted = still.adapt(meta, tasks.support_x, tasks.support_y)["C"]
+    assert all(torch.equal(adapted[n][t], v) for n, v in meta["start"]["C"].items() for t in range(3))
 
 
 def test_stretched_points_have_the_lengths_of_anomalies():
@@ -163,9 +162,9 @@ def test_virtual_anomalies_are_points_near_but_off_the_support_set(trained):
     detector, test = trained
     x = test.sample(1, 4).support_x[0].numpy()
     virtual = detector.fit(x).virtual_anomalies(x)
-    assert virtual.shape == (20, 4) and np.isfinite(virtual).all()
+    assert virtual.shape == (10, 4) and np.isfinite(virtual).all()
     assert np.array_equal(virtual, detector.virtual_anomalies(x))
-    gaps = np.linalg.norm(virtual - x[np.arange(20) % 10], axis=1)
+    gaps = np.linalg.norm(virtual - x, axis=1)
     assert 0.1 < np.median(gaps) < 20
     with pytest.raises(ValueError, match="features"):
         detector.virtual_anomalies(x[:, :2])
@@ -194,7 +193,7 @@ def test_images_through_a_convolution():
     scores, _ = detector.score_tasks(task)
     fitted = detector.fit(task.support_x[0])
     np.testing.assert_allclose(fitted.anomaly_score(task.query_x[0]), scores[0], rtol=1e-3, atol=1e-4)
-    assert fitted.virtual_anomalies(task.support_x[0]).shape == (20, 196)
+    assert fitted.virtual_anomalies(task.support_x[0]).shape == (5, 196)
 
 
 def test_untrained_it_still_scores():
@@ -206,7 +205,7 @@ def test_untrained_it_still_scores():
 
 def test_same_seed_same_digits():
     train = fleet().split(random_state=0)[0]
-    one, two, other = (MetaAAE(meta_steps=3, random_state=s).meta_fit(train).meta_ for s in (0, 0, 1))
+    one, two, other = (flat(MetaAAE(meta_steps=3, random_state=s).meta_fit(train).meta_) for s in (0, 0, 1))
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert any(not torch.equal(one[name], other[name]) for name in one)
 
@@ -219,8 +218,9 @@ def test_same_seed_same_digits():
         ({"weight": -1.0}, "weight"),
         ({"weight": np.inf}, "finite"),
         ({"latent": 0}, "latent"),
-        ({"n_virtual": 0}, "n_virtual"),
-        ({"inner_steps": 0}, "inner_steps"),
+        ({"latent": 5}, r"latent=5 .* at most 4"),
+        ({"hidden": (3,), "latent": 4}, r"latent=4 .* at most 3"),
+        ({"inner_steps": -1}, "inner_steps"),
         ({"inner_lr": 0.0}, "inner_lr"),
         ({"width": 0}, "width"),
         ({"network": torch.nn.Linear(4, 1)}, "must be a ConvNet"),
@@ -232,9 +232,20 @@ def test_bad_parameters_are_refused(options, message):
         MetaAAE(**options).fit(np.zeros((5, 4)))
 
 
+@pytest.mark.parametrize("options", [{"hidden": (4,)}, {"network": ConvNet((4, 4), norm="batch")}])
+def test_a_code_is_no_wider_than_the_encoder_can_fill(options):
+    train = fleet(n_features=16).split(random_state=0)[0]
+    detector = MetaAAE(**options, meta_steps=2, meta_batch=4, random_state=2).meta_fit(train)
+    assert len(detector.meta_["start"]["G"]["bias1"]) == 4  # in a wider code S is singular
+
+
+def test_too_few_points_for_a_code_are_refused():
+    few = fleet(normal_queries=2).split(random_state=0)[0]
+    with pytest.raises(ValueError, match="cannot fill"):
+        MetaAAE(meta_batch=2, meta_steps=2, random_state=0).meta_fit(few)
+
+
 def test_changed_parts_ask_for_new_training(trained):
     detector, test = trained
-    changed = clone(detector).set_params(latent=2)
-    changed.meta_, changed._trained_shape = detector.meta_, detector._trained_shape
     with pytest.raises(ValueError, match="latent changed since meta_fit"):
-        changed.score_tasks(test.sample(1, 0))
+        clone(detector).set_params(latent=2).score_tasks(test.sample(1, 0))

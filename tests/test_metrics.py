@@ -51,6 +51,23 @@ def test_decision_figures_agree_with_scikit_learn():
         assert metrics.f1(y, flagged)[t] == pytest.approx(reference.f1_score(y[t], flagged[t]))
 
 
+def test_rates_agree_with_scikit_learn():
+    y, score = batch(1)
+    flagged = score > 0
+    for t in range(len(y)):
+        assert metrics.hits(y, flagged)[t] == pytest.approx(reference.recall_score(y[t], flagged[t]))
+        assert metrics.false_alarms(y, flagged)[t] == pytest.approx(1 - reference.recall_score(1 - y[t], ~flagged[t]))
+
+
+def test_rates_without_the_points_they_are_about():
+    assert metrics.false_alarms([0, 0, 0, 0], [True, False, False, False]) == 0.25
+    assert metrics.hits([1, 1], [True, False]) == 0.5
+    with pytest.raises(ValueError, match="at least one anomaly in every task"):
+        metrics.hits([[0, 1], [0, 0]], np.zeros((2, 2), bool))
+    with pytest.raises(ValueError, match="at least one normal point in every task"):
+        metrics.false_alarms([[0, 1], [1, 1]], np.zeros((2, 2), bool))
+
+
 def test_f1_without_anomalies_is_defined():
     assert metrics.f1([0, 0, 0], [False, False, False]) == 0
     assert metrics.f1([0, 0, 1], [False, False, False]) == 0
@@ -69,7 +86,7 @@ def test_efficiency_needs_a_time(seconds):
 
 
 RANKING = (metrics.auroc, metrics.average_precision)
-ALL = (*RANKING, metrics.accuracy, metrics.f1, metrics.counts)
+ALL = (*RANKING, metrics.accuracy, metrics.f1, metrics.counts, metrics.false_alarms, metrics.hits)
 
 
 @pytest.mark.parametrize("figure", ALL)
@@ -115,9 +132,46 @@ def test_interval_covers_the_truth_as_often_as_it_says():
         assert abs(held - level) < 4 * np.sqrt(level * (1 - level) / 1000)
 
 
+@pytest.mark.parametrize("n", [1, 5, 18, 19, 39, 100])
+@pytest.mark.parametrize("share", [0.05, 0.1, 0.5])
+def test_the_threshold_keeps_its_promise(n, share):
+    """A new score exceeds it with probability r/(n + 1): at most the share, unless too few scores can promise that."""
+    scores = np.random.default_rng(0).normal(size=(4000, n + 1))
+    thresholds = [metrics.rank_threshold(row[1:], share) for row in scores]
+    expected = max(1, np.floor(share * (n + 1) + 1e-9)) / (n + 1)
+    rate = np.mean(scores[:, 0] > thresholds)
+    assert rate == pytest.approx(expected, abs=4 * np.sqrt(expected * (1 - expected) / 4000))
+    assert expected <= share or n < 1 / share - 1
+
+
+def test_the_threshold_is_a_score_counted_from_above():
+    scores = np.random.default_rng(0).permutation(np.arange(1.0, 20))  # 19 scores: 5 % of 20 places is one
+    assert metrics.rank_threshold(scores, 0.05) == 19
+    assert metrics.rank_threshold(scores, 0.1) == 18
+    assert metrics.rank_threshold(scores, 0.5) == 10
+    assert metrics.rank_threshold([3.0], 0.05) == 3
+
+
+@pytest.mark.parametrize(
+    ("scores", "share", "message"),
+    [
+        ([], 0.05, "at least one finite score"),
+        ([[1.0]], 0.05, "at least one finite score"),
+        ([1.0, np.nan], 0.05, "finite score"),
+        ([1.0, np.inf], 0.05, "finite score"),
+        ([1.0], 0, "between 0 and 1"),
+        ([1.0], 1, "between 0 and 1"),
+        ([1.0], np.nan, "between 0 and 1"),
+    ],
+)
+def test_a_threshold_of_nothing(scores, share, message):
+    with pytest.raises(ValueError, match=message):
+        metrics.rank_threshold(scores, share)
+
+
 @pytest.mark.parametrize("values", [[0.5], [], [[0.5, 0.6]], 0.5])
-def test_interval_needs_two_tasks(values):
-    with pytest.raises(ValueError, match="at least 2 tasks"):
+def test_interval_needs_two_values(values):
+    with pytest.raises(ValueError, match="at least 2 units"):
         interval(values)
 
 

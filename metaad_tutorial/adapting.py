@@ -1,0 +1,139 @@
+"""Detectors that adapt by a method: raw points in, scores out, for one task (`fit`) or many (`score_tasks`)."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor, nn
+
+from . import checks, ranks
+from .convolutions import ConvNet
+from .detector import Detector
+from .episodes import Episodes
+from .method import Method
+from .module_network import AdaptedScorer
+from .scaling import Scaling, Standardizer, warn_if_far
+from .tree import Params, Tree, flat, mapped
+
+
+class AdaptingDetector(Method, Detector):
+    """scikit-learn's contract for a `Method`; its meta-parameters are ``meta_``, or else its untrained start.
+
+    What a support set makes of them is ``params_``, a tree with a task axis of length 1, set by `fit`.
+    """
+
+    chunk = 100  # tasks adapted at once when scoring
+
+    def _check_params(self) -> None:
+        super()._check_params()
+        if self.network is not None and self.hidden:
+            raise ValueError("Give either hidden or network, not both: a network brings its own layers.")
+        if isinstance(self.network, ConvNet) and self.network.outputs and not self.embedding:
+            raise ValueError(f"{type(self).__name__} needs a network that gives a logit: a ConvNet without outputs.")
+
+    @property
+    def across(self) -> tuple[str, ...]:
+        learnt = (
+            "meta_",
+            "history_",
+            "trained_on_",
+            "n_features_in_",
+            "feature_names_in_",
+            "columns_",
+            "image_shape_",
+            "_bound",
+        )
+        return Detector.across + (learnt if self._trained else ())
+
+    @property
+    def _place(self) -> dict:
+        return {"device": ranks.device(self.device), "dtype": getattr(torch, self.dtype)}
+
+    @property
+    def _standardizer(self) -> Standardizer:
+        return Standardizer(self.standardize, isinstance(self.net, ConvNet))
+
+    def _scaled(self, scaling: Scaling, tasks: Episodes) -> Episodes:
+        tasks = tasks.flat().to(ranks.device(self.device))
+        checks.width(tasks.support_x.shape[-1], scaling.location.shape[-1], self)
+        return self._standardizer(scaling, tasks).to(**self._place)
+
+    def scaled(self, tasks: Episodes) -> Episodes:
+        """Raw tasks as `adapt`, `logit` and `outer_loss` take them, after `meta_fit`: points in rows, standardised."""
+        check_is_fitted(self, "meta_")
+        return self._scaled(Scaling(**self.meta_["scaling"]), tasks)
+
+    def _adapted(self, x: Tensor, y: Tensor) -> Tree:
+        """Adapted parameters for the raw support sets x (T, S, d), y (T, S), with the scaling they go with."""
+        if self._trained:
+            self._check_bound("meta_fit")
+            meta = {name: value for name, value in self.meta_.items() if name != "scaling"}
+            scaling = Scaling(**mapped(lambda value: value.to(x), self.meta_["scaling"]))
+        else:
+            vars(self).pop("_wrapped", None)
+            meta = self.init(np.random.default_rng(self.random_state), x.shape[-1])
+            scaling = self._standardizer.of(x, y)
+        checks.width(x.shape[-1], scaling.location.shape[-1], self)
+        scaling = self._standardizer.at(scaling, x, y)
+        meta = mapped(lambda value: value.to(**self._place), meta)  # dtype and device may have changed since meta_fit
+        with torch.no_grad():
+            params = self.adapt(meta, scaling(x).to(**self._place), y.to(**self._place))
+        if not all(value.isfinite().all() for value in flat(params).values()):
+            raise ValueError(
+                "Adapting to the support set gave numbers that are not finite: leave standardize=True, and lower "
+                "inner_lr or inner_steps where the detector has them."
+            )
+        return mapped(Tensor.detach, params) | {"scaling": scaling._asdict()}
+
+    def _logits(self, params: Tree, x: Tensor) -> Tensor:
+        """Scores of raw points x (T, N, d)."""
+        return self.logit(params, Scaling(**params["scaling"])(x).to(**self._place))
+
+    def _raw(self, X: np.ndarray) -> Tensor:
+        return torch.as_tensor(np.array(X)[None], device=ranks.device(self.device))  # a copy: X may be read-only
+
+    def _fit(self, X: np.ndarray, y: np.ndarray) -> None:
+        self.params_ = self._adapted(self._raw(X), self._raw(y))
+        if self._trained and self._standardizer.how is True:
+            warn_if_far(Scaling(**self.meta_["scaling"]), X[y == 0], vars(self).get("feature_names_in_"))
+
+    def _score(self, X: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            return self._logits(self.params_, self._raw(X))[0].cpu().numpy().astype(np.float64)
+
+    def _threshold(self, normal_scores: np.ndarray, y: np.ndarray) -> float:
+        knows = self._trained or y.any()  # whether the logit means something
+        return 0.0 if self.contamination == "auto" and knows else super()._threshold(normal_scores, y)
+
+    def score_tasks(self, episodes: Episodes) -> tuple[np.ndarray, np.ndarray]:
+        """Adapt to all support sets, many at a time, and score their query sets.
+
+        Returns:
+            scores (T, Q) and thresholds (T,), the same as from `fit` and `anomaly_score` task by task.
+        """
+        self._check_params()
+        scores, thresholds = [], []
+        for first in range(0, len(episodes), self.chunk):
+            part = episodes[slice(first, first + self.chunk)].flat().to(ranks.device(self.device), torch.float64)
+            params = self._adapted(part.support_x, part.support_y)
+            with torch.no_grad():
+                score, support = (self._logits(params, x).cpu().numpy() for x in (part.query_x, part.support_x))
+            scores.append(score.astype(np.float64))
+            for own, y in zip(support.astype(np.float64), part.support_y.cpu().numpy(), strict=True):
+                thresholds.append(self._decide(own[y == 0], y))
+        return np.concatenate(scores), np.array(thresholds)
+
+    def as_module(self) -> nn.Module:
+        """The scorer of the task of the last `fit` as a module: raw points (n, d) to scores (n,), differentiable.
+
+        For export (``torch.onnx.export``), gradients of the score, or serving without this package's checks.
+        """
+        check_is_fitted(self, "params_")
+        return AdaptedScorer(self)
+
+    def _restored(self, fixed: Params) -> None:
+        super()._restored(fixed)
+        if isinstance(self.network, nn.Module):
+            known = getattr(self, "meta_", None) or self.params_
+            self.net.fill(fixed, known.get("w") or known["start"])

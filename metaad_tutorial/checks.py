@@ -1,0 +1,111 @@
+"""What is refused, and what the message says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from sklearn.utils import check_scalar
+from torch import Tensor, nn
+
+from .convolutions import ConvNet
+
+Check = Callable[[object, str], None]  # (value, name) -> None, or ValueError or TypeError naming the parameter
+
+
+def number(**bounds) -> Check:
+    """A finite number within the bounds, those of `sklearn.utils.check_scalar`."""
+
+    def check(value, name: str) -> None:
+        check_scalar(value, name, Real, **bounds)  # lets NaN pass
+        if not np.isfinite(value):
+            raise ValueError(f"{name} must be a finite number, got {value}.")
+
+    return check
+
+
+positive = number(min_val=0, include_boundaries="neither")
+
+
+def integer(least: int) -> Check:
+    return lambda value, name: check_scalar(value, name, Integral, min_val=least)
+
+
+def optional(check: Check) -> Check:
+    return lambda value, name: None if value is None else check(value, name)
+
+
+def one_of(*known) -> Check:
+    text = ", ".join(map(repr, known[:-1])) + f" or {known[-1]!r}"
+
+    def check(value, name: str) -> None:
+        if value not in known:
+            raise ValueError(f"{name} must be {text}, got {value!r}.")
+
+    return check
+
+
+def device(value, name: str) -> None:
+    if value != "cpu" and not str(value).startswith("cuda"):
+        raise ValueError(f"device must be 'cpu' or 'cuda', got {value!r}.")
+    if value != "cpu" and not torch.cuda.is_available():
+        raise ValueError(f"device={value!r} needs a CUDA GPU, and PyTorch sees none here; use 'cpu'.")
+
+
+def network(value, name: str) -> None:
+    if not isinstance(value, ConvNet | nn.Module | None):
+        raise ValueError(f"{name} must be a ConvNet or a torch.nn.Module, got {type(value).__name__}.")
+
+
+def contamination(value, name: str) -> None:
+    if value == "auto":
+        return
+    check_scalar(value, name, Real, min_val=0, max_val=0.5, include_boundaries="right")
+    if not np.isfinite(value):
+        raise ValueError(f"contamination must be a number in (0, 0.5] or 'auto', got {value}.")
+
+
+def as_points(X):
+    """Images (n, h, w) become rows (n, h*w), tensors become arrays; everything else is left to scikit-learn."""
+    if isinstance(X, Tensor):
+        X = X.detach().cpu().numpy()
+    if isinstance(X, np.ndarray) and X.ndim > 2:
+        X = X.reshape(len(X), -1)
+    return X
+
+
+def image_shape(X) -> tuple[int, int] | None:
+    """(h, w) of images (n, h, w); None for other points."""
+    return tuple(np.shape(X)[1:]) if isinstance(X, np.ndarray | Tensor) and X.ndim == 3 else None
+
+
+def binary(y, n: int, name: str = "y") -> np.ndarray:
+    """(n,) float labels, 0 normal and 1 anomalous."""
+    y = np.asarray(as_points(y))
+    if y.shape != (n,):
+        raise ValueError(f"{name} must hold one label for each of the {n} points, got shape {y.shape}.")
+    try:
+        codes = y.astype(np.float64)
+    except (TypeError, ValueError):  # words, missing values
+        codes = np.full(n, np.nan)
+    if not np.isin(codes, (0, 1)).all():
+        found = list(dict.fromkeys(y.tolist()))[:5]
+        raise ValueError(f"{name} must be 0 (normal) or 1 (anomaly), got labels {found}; recode them first.")
+    return codes
+
+
+def labels(y, n: int) -> np.ndarray:
+    """(n,) float labels, 0 normal and 1 anomalous, at least one normal; None means all normal."""
+    y = np.zeros(n) if y is None else binary(y, n)
+    if not (y == 0).any():
+        raise ValueError(f"No normal point (y == 0) in a support set of n_samples={n}; a detector needs at least one.")
+    return y
+
+
+def width(n_features: int, expected: int, owner: object) -> None:
+    if expected != n_features:
+        raise ValueError(
+            f"X has {n_features} features, but {type(owner).__name__} is expecting {expected} features as input."
+        )

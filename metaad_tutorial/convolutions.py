@@ -1,0 +1,195 @@
+"""Convolutions as functions of their parameters: from images to logits or features, and back (chapters 5 to 8)."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .networks import check_outputs, dense, he, is_widths
+
+
+def support_norm(x: Tensor, n: int | None, eps: float = 1e-5) -> Tensor:
+    """Batch normalisation with the mean and variance of the first n points (equation ``support-normalisation``).
+
+    Args:
+        x: (..., N, C, H, W) activations; `n` of the N points are the support set, None means all.
+    """
+    own, dims = x[..., :n, :, :, :], (-4, -2, -1)
+    mean, variance = own.mean(dims, keepdim=True), own.var(dims, unbiased=False, keepdim=True)
+    return (x - mean) / (variance + eps).sqrt()
+
+
+def _check_sizes(channels, shape) -> None:
+    if not is_widths(channels) or not channels:
+        raise ValueError(f"channels must hold integers of at least 1, got {channels!r}.")
+    if shape is not None and not (is_widths(shape) and len(shape) == 2):
+        raise ValueError(f"shape must be (height, width) in pixels, got {shape!r}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class ConvNet:
+    """3x3 convolutions of stride 2, each with ReLU, then one linear layer, by default to one logit.
+
+    Its parameters are ``weight0`` (out, in, 3, 3), ``bias0`` (out,), with a norm ``gain0`` (out,), ``weight1``, ... .
+    A convolution treats all pixels alike, so detectors give all pixels one location and scale.
+
+    Args:
+        channels: widths of the convolutions.
+        norm: normalisation after each convolution: None, "layer" (each point over channels and pixels), "group"
+            (each point over a quarter of the channels) or "batch" (each channel over the points of the support set).
+        shape: height and width of the images; None takes them as square.
+        outputs: number of features to give; None gives one logit.
+
+    Raises:
+        ValueError: if an argument is unknown or the points are no images of that shape.
+    """
+
+    channels: tuple[int, ...] = (32, 32, 32)
+    norm: str | None = None
+    shape: tuple[int, int] | None = None
+    outputs: int | None = None
+
+    def __post_init__(self):
+        for name in ("channels", "shape"):  # lists from a JSON file become tuples again
+            if isinstance(getattr(self, name), list):
+                object.__setattr__(self, name, tuple(getattr(self, name)))
+        _check_sizes(self.channels, self.shape)
+        if self.norm not in (None, "layer", "group", "batch"):
+            raise ValueError(f'norm must be None, "layer", "group" or "batch", got {self.norm!r}.')
+        if self.norm == "group" and any(width % 4 for width in self.channels):
+            raise ValueError(f'norm="group" needs channels in multiples of 4, got {self.channels}.')
+        check_outputs(self.outputs)
+
+    @property
+    def uses_context(self) -> bool:
+        return self.norm == "batch"
+
+    @property
+    def head(self) -> tuple[str, ...]:
+        return f"weight{len(self.channels)}", f"bias{len(self.channels)}"
+
+    def _image(self, n_features: int) -> tuple[int, int]:
+        shape = self.shape or (math.isqrt(n_features),) * 2
+        if math.prod(shape) != n_features:
+            raise ValueError(
+                f"ConvNet cannot read {n_features} features as an image of {shape[0]} x {shape[1]} pixels: "
+                "give it shape=(height, width), or use hidden=... for points that are no images."
+            )
+        return tuple(shape)
+
+    def init(self, rng: np.random.Generator, n_features: int) -> dict[str, Tensor]:
+        """Start values: He-normal convolutions, gains 1, zeros in all biases and in the last layer of a logit."""
+        height, width = self._image(n_features)
+        params, fan_in = {}, 1
+        for i, fan_out in enumerate(self.channels):
+            params[f"weight{i}"] = he(rng, fan_out, fan_in, 3, 3)
+            params[f"bias{i}"] = torch.zeros(fan_out, dtype=torch.float64)
+            if self.norm:
+                params[f"gain{i}"] = torch.ones(fan_out, dtype=torch.float64)
+            fan_in, height, width = fan_out, -(-height // 2), -(-width // 2)
+        weight, bias = self.head
+        params[weight] = torch.zeros(1, fan_in * height * width, dtype=torch.float64)
+        params[bias] = torch.zeros(self.outputs or 1, dtype=torch.float64)
+        if self.outputs is not None:
+            params[weight] = he(rng, self.outputs, params[weight].shape[1])
+        return params
+
+    def __call__(self, params: dict[str, Tensor], x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Logits: x (N, h*w) or (T, N, h*w) -> (N,) or (T, N); features: (N, outputs) or (T, N, outputs).
+
+        Args:
+            params: the parameters, each with or without a task axis.
+            x: flat images.
+            context: (..., S, h*w) points that batch normalisation takes its statistics from; None takes x itself.
+        """
+        last = len(self.channels)
+        tasks = max([len(v) for name, v in params.items() if v.dim() > self._dims(name)], default=None)
+        if x.dim() == 2 and tasks is None:
+            context = None if context is None else context[None]
+            return self(params, x[None], context)[0]
+        n = None
+        if self.uses_context and context is not None:
+            n = context.shape[-2]
+            x = torch.cat([context, x], -2)
+        x = x.expand(tasks or len(x), *x.shape[-2:]).unflatten(-1, (1, *self._image(x.shape[-1])))
+        for i in range(last):
+            x = _convolve(x, params[f"weight{i}"])
+            if self.norm == "batch":
+                x = support_norm(x, n)
+            elif self.norm:
+                x = F.group_norm(x.flatten(0, 1), 4 if self.norm == "group" else 1).unflatten(0, x.shape[:2])
+            if self.norm:
+                x = x * _per_channel(params[f"gain{i}"])
+            x = torch.relu(x + _per_channel(params[f"bias{i}"]))
+        out = dense(params, last, x.flatten(2).mT)[..., n:]
+        return out.squeeze(-2) if self.outputs is None else out.mT
+
+    def _dims(self, name: str) -> int:
+        """Number of axes of a parameter without a task axis."""
+        kind, i = name.rstrip("0123456789"), int(name.lstrip("abcdefghijklmnopqrstuvwxyz"))
+        return 1 if kind != "weight" else 4 if i < len(self.channels) else 2
+
+
+def _per_channel(v: Tensor) -> Tensor:
+    """(C,) or (T, C) -> (1, C, 1, 1) or (T, 1, C, 1, 1), to meet (T, N, C, H, W)."""
+    return v.unsqueeze(-2)[..., None, None]
+
+
+def _convolve(x: Tensor, weight: Tensor) -> Tensor:
+    """Stride-2 convolution of x (T, N, C, H, W) with one weight for all tasks or (T, out, in, 3, 3)."""
+    if weight.dim() == 4:
+        return F.conv2d(x.flatten(0, 1), weight, stride=2, padding=1).unflatten(0, x.shape[:2])
+    n_tasks = len(weight)  # each task is a group of channels of one convolution
+    out = F.conv2d(x.transpose(0, 1).flatten(1, 2), weight.flatten(0, 1), stride=2, padding=1, groups=n_tasks)
+    return out.unflatten(1, (n_tasks, -1)).transpose(0, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class UpConvNet:
+    """From features back to images: a linear layer to a small picture, then 3x3 convolutions at twice the size each.
+
+    Its parameters are ``weight0`` (channels[0] * h * w, in), ``bias0``, then those of the convolutions, the last one to
+    a single channel. Sizes that are no powers of two are cut off at the lower right.
+
+    Args:
+        shape: height and width of the images.
+        channels: widths of the small picture and of the convolutions that follow; as many doublings as entries.
+
+    Raises:
+        ValueError: if an argument is out of range.
+    """
+
+    shape: tuple[int, int]
+    channels: tuple[int, ...] = (32, 32)
+    uses_context = False
+
+    def __post_init__(self):
+        _check_sizes(self.channels, self.shape)
+
+    @property
+    def _small(self) -> tuple[int, int]:
+        return tuple(-(-side // 2 ** len(self.channels)) for side in self.shape)
+
+    def init(self, rng: np.random.Generator, n_features: int) -> dict[str, Tensor]:
+        """Start values: He-normal weights, zeros in all biases."""
+        first = self.channels[0] * math.prod(self._small)
+        params = {"weight0": he(rng, first, n_features), "bias0": torch.zeros(first, dtype=torch.float64)}
+        for i, (fan_in, fan_out) in enumerate(itertools.pairwise((*self.channels, 1)), 1):
+            params[f"weight{i}"] = he(rng, fan_out, fan_in, 3, 3)
+            params[f"bias{i}"] = torch.zeros(fan_out, dtype=torch.float64)
+        return params
+
+    def __call__(self, params: dict[str, Tensor], z: Tensor) -> Tensor:
+        """Images: z (N, m) or (T, N, m) -> (N, h*w) or (T, N, h*w); parameters without a task axis."""
+        x = dense(params, 0, z.mT).mT.flatten(0, -2).unflatten(-1, (self.channels[0], *self._small))
+        for i in range(1, len(self.channels) + 1):
+            x = F.interpolate(torch.relu(x), scale_factor=2)
+            x = F.conv2d(x, params[f"weight{i}"], params[f"bias{i}"], padding=1)
+        height, width = self.shape
+        return x[:, 0, :height, :width].flatten(1).unflatten(0, z.shape[:-1])

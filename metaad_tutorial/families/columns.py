@@ -1,0 +1,81 @@
+"""Points as readers have them: arrays, tensors, lists and DataFrames, with columns that have names."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def _numbers(values, name: str) -> np.ndarray:
+    """Finite float64 values."""
+    try:
+        values = np.asarray(values)
+        if values.dtype.kind in "cmM":
+            raise TypeError(f"{values.dtype} values")
+        values = values.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{name} must hold numbers ({error}): encode words and dates, impute or drop missing values first."
+        ) from None
+    if not np.isfinite(values).all():
+        raise ValueError(f"{name} contains NaN or infinity: impute or drop those values first.")
+    return values
+
+
+def read_points(X, name: str) -> tuple[np.ndarray, tuple | None]:
+    """(n, d) or (n, h, w) finite float64 points, and the names of their columns if X is a DataFrame.
+
+    Raises:
+        ValueError: naming what is not a number, in which column of what.
+    """
+    if (columns := getattr(X, "columns", None)) is None:
+        points = _numbers(X, name)
+        if points.ndim < 2:
+            raise ValueError(f"{name} must be an array of points, (n, d) or (n, h, w), got shape {points.shape}.")
+        return points, None
+    columns = tuple(columns)
+    if len(set(columns)) < len(columns):
+        raise ValueError(f"{name} has several columns of one name: {list(columns)}.")
+    values = [_numbers(X[column], f"{name}, column {column!r}") for column in columns]
+    return np.reshape(values, (len(columns), len(X))).T, columns
+
+
+def feature_names(columns: tuple | None) -> tuple[str, ...] | None:
+    """The names of columns as a family keeps them; like scikit-learn, only if all are strings."""
+    return columns if columns is not None and all(isinstance(column, str) for column in columns) else None
+
+
+def check_columns(family, names) -> None:
+    """Refuse a family whose columns have other names than those a detector learnt, or another order.
+
+    Raises:
+        ValueError: naming both.
+    """
+    if names is not None and family.feature_names not in (None, tuple(names)):
+        raise ValueError(
+            f"The columns are {list(family.feature_names)}, and the detector has learnt {list(names)}: make the family "
+            "from tables whose columns are in that order."
+        )
+
+
+def distinct(labels: np.ndarray, name: str) -> list:
+    """The distinct labels (n,), sorted."""
+    try:
+        return np.unique(labels).tolist()
+    except TypeError:
+        raise ValueError(f"{name} must hold labels of one kind, numbers or strings, and none missing.") from None
+
+
+def aligned(X: np.ndarray, columns: tuple | None, name, first, wanted: tuple | None, shape: tuple) -> np.ndarray:
+    """The points of a table with the columns of the first one, in its order."""
+    if (columns is None) != (wanted is None):
+        raise ValueError(f"Of tables {first!r} and {name!r} one has names of columns, one has none: give all or none.")
+    if columns is None and X.shape[1:] != shape:
+        raise ValueError(f"All tables must have the same columns; {first!r} has {shape}, {name!r} has {X.shape[1:]}.")
+    if columns == wanted:
+        return X
+    if set(columns) != set(wanted):
+        lacks, more = ([c for c in a if c not in b] for a, b in ((wanted, columns), (columns, wanted)))
+        raise ValueError(
+            f"All tables must have the same columns; {name!r} lacks {lacks} and has {more} that {first!r} has not."
+        )
+    return X[:, [columns.index(column) for column in wanted]]

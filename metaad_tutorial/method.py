@@ -1,0 +1,74 @@
+"""What a meta-learning method is: a few verbs over trees of tensors, on standardised points of T tasks at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import numpy as np
+from torch import Tensor, nn
+
+from . import training
+from .convolutions import ConvNet
+from .episodes import Episodes, TaskFamily
+from .module_network import ModuleNetwork
+from .networks import MLP
+from .tree import Tree
+
+_mlp = functools.cache(MLP)  # made once, not at every call
+IMAGES = ConvNet((8, 16, 32), norm="layer")  # for images when nothing else is said
+
+
+class Method:
+    """How a method starts (`init`), adapts (`adapt`), scores (`logit`), and what it learns from (`outer_loss`).
+
+    Meta-parameters are a tree, ``meta["start"]["weight0"]``; so are the parameters of T adapted tasks.
+    """
+
+    hidden: tuple[int, ...] | None = None
+    network: ConvNet | nn.Module | None = None
+    embedding: int | None = None  # number of features the network gives; None is a logit
+    averaging = 0.0  # decay of a running mean over the outer steps, which is then kept; 0 keeps the last step
+
+    def init(self, rng: np.random.Generator, n_features: int) -> Tree:
+        """What is learnt across tasks, before training."""
+        raise NotImplementedError
+
+    def adapt(self, meta: Tree, x: Tensor, y: Tensor) -> Tree:
+        """What the support sets x (T, S, d), y (T, S) make of it."""
+        raise NotImplementedError
+
+    def logit(self, params: Tree, x: Tensor) -> Tensor:
+        """Scores of the points x (T, N, d) of adapted tasks, (T, N); above 0 is more likely anomalous."""
+        return self.net(params["w"], x, params.get("support"))
+
+    def outer_loss(self, meta: Tree, tasks: Episodes) -> Tensor:
+        """What the outer loop descends, a scalar: equation ``meta-objective`` where a method says nothing else."""
+        return training.query_loss(self, meta, tasks)
+
+    def valid_loss(self, meta: Tree, tasks: Episodes) -> Tensor:
+        """By which the outer step to keep is chosen."""
+        return training.query_loss(self, meta, tasks)
+
+    def draw(self, family: TaskFamily, n_tasks: int, rng: np.random.Generator) -> Episodes:
+        """The raw tasks of a meta-batch."""
+        return family.sample(n_tasks, rng)
+
+    @property
+    def net(self) -> MLP | ConvNet | ModuleNetwork:
+        """The network as a function of its parameters."""
+        network = self.network
+        if isinstance(network, nn.Module):
+            wrapped = vars(self).get("_wrapped")
+            if wrapped is None or wrapped.origin is not network:
+                self._wrapped = wrapped = ModuleNetwork(network, bool(self.embedding))
+            return wrapped
+        if network is None and self.hidden is None and vars(self).get("image_shape_"):
+            network = dataclasses.replace(IMAGES, shape=self.image_shape_)
+        if network is None:
+            return _mlp(self.hidden or (), self.embedding)
+        return dataclasses.replace(network, outputs=network.outputs or self.embedding)
+
+    def remembered(self, x: Tensor) -> Tree:
+        """The support set x, if the network takes statistics from it."""
+        return {"support": x} if self.net.uses_context else {}

@@ -1,0 +1,154 @@
+"""Any `torch.nn.Module` as a function of its parameters, with or without a leading task axis."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from .convolutions import support_norm
+from .scaling import Scaling
+from .tree import flat, nested
+
+
+class _SupportNorm(nn.Module):
+    """Stands in for a batch normalisation layer: statistics of the first `n` points of the batch."""
+
+    n: int | None = None
+
+    def __init__(self, layer: nn.Module):
+        super().__init__()
+        self.weight, self.bias, self.eps = layer.weight, layer.bias, layer.eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = support_norm(x.reshape(*x.shape[:2], -1, 1), self.n, self.eps)  # (N, C, pixels, 1)
+        if self.weight is not None:
+            out = out * self.weight[:, None, None] + self.bias[:, None, None]
+        return out.reshape(x.shape)
+
+
+def _support_norms(module: nn.Module, done: dict[int, nn.Module]) -> nn.Module:
+    """Replace every batch normalisation inside `module` by one on the support set.
+
+    Args:
+        module: changed in place.
+        done: the layers replaced so far, since a module may hold one layer in several places.
+    """
+    if isinstance(module, nn.modules.batchnorm._BatchNorm):
+        return done.setdefault(id(module), _SupportNorm(module))
+    for name, child in module._modules.items():
+        if child is not None:
+            module._modules[name] = _support_norms(child, done)
+    return module
+
+
+class ModuleNetwork:
+    """Any `torch.nn.Module` as a network: rows (n, d) in, one logit per row out, (n,) or (n, 1), or m features, (n, m).
+
+    Its start values are the module's own; frozen parameters (``requires_grad=False``) stay as they are. Tasks are
+    computed one after the other, which keeps second derivatives exact through every layer; `torch.func.vmap` does not.
+    Batch normalisation takes its statistics from the support set, and dropout is off. A module for images begins
+    with ``nn.Unflatten(1, (1, height, width))``.
+
+    Args:
+        module: the module; it is copied.
+        features: whether it gives features instead of a logit.
+
+    Raises:
+        ValueError: if it has nothing to learn.
+    """
+
+    def __init__(self, module: nn.Module, features: bool = False):
+        self.origin, self.features = module, features
+        if any(isinstance(p, nn.parameter.UninitializedParameter) for p in module.parameters()):
+            raise ValueError("The network has lazy layers: run it once on your data first, to fix their sizes.")
+        self.module = _support_norms(copy.deepcopy(module), {}).eval()
+        self.norms = [m for m in self.module.modules() if isinstance(m, _SupportNorm)]
+        self.uses_context = bool(self.norms)
+        self.dims = {name: p.dim() for name, p in self.module.named_parameters() if p.requires_grad}
+        if not self.dims:
+            raise ValueError("The network has no parameter that requires a gradient: nothing can adapt.")
+
+    @property
+    def head(self) -> tuple[str, ...]:
+        """The parameters of the module that holds the last one."""
+        owner = list(self.dims)[-1].rpartition(".")[0]
+        return tuple(name for name in self.dims if name.rpartition(".")[0] == owner)
+
+    def fixed(self) -> dict[str, Tensor]:
+        """What the module holds besides the parameters that are learnt: frozen ones and buffers."""
+        return {name: value for name, value in self.module.state_dict().items() if name not in self.dims}
+
+    def fill(self, fixed: dict[str, Tensor], learnt: dict[str, Tensor]) -> None:
+        """Put frozen parameters and buffers into the module, if it is the one that was saved with `learnt`."""
+        own, saved = self.module.state_dict(), fixed | learnt
+        fits = learnt.keys() == self.dims.keys() and fixed.keys() == self.fixed().keys()
+        if not fits or any(saved[n].shape[saved[n].dim() - own[n].dim() :] != own[n].shape for n in saved):
+            raise ValueError("The network given is not the one that was saved: it has other parameters.")
+        self.module.load_state_dict(fixed, strict=False)
+
+    def init(self, rng: np.random.Generator, n_features: int) -> dict[str, Tensor]:
+        """The module's own values, after a trial run on two rows."""
+        params = {n: p.detach().clone() for n, p in self.module.named_parameters() if n in self.dims}
+        trial = next(iter(params.values())).new_zeros(2, n_features)
+        try:
+            out = self._run(params, trial)
+        except Exception as error:  # whatever a module of somebody else's may raise
+            raise ValueError(
+                f"The network cannot read rows of {n_features} features ({type(error).__name__}: {error}); for "
+                "images, begin it with nn.Unflatten(1, (1, height, width))."
+            ) from None
+        got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+        if self.features and (not isinstance(out, Tensor) or len(out) != 2 or out.dim() != 2):
+            raise ValueError(f"The network must give a row of features per row: for 2 rows (2, m), not {got}.")
+        if not self.features and got not in ((2,), (2, 1)):
+            raise ValueError(f"The network must give one logit per row: for 2 rows (2,) or (2, 1), not {got}.")
+        return params
+
+    def _run(self, params: dict[str, Tensor], x: Tensor) -> Tensor:
+        with sdpa_kernel(SDPBackend.MATH):  # the fused kernels of attention have no second derivatives
+            return torch.func.functional_call(self.module.to(x), params, (x,))
+
+    def _one(self, params: dict[str, Tensor], x: Tensor, context: Tensor | None) -> Tensor:
+        n = None
+        if self.uses_context and context is not None:
+            n, x = len(context), torch.cat([context, x])
+        for layer in self.norms:
+            layer.n = n
+        out = self._run(params, x)
+        return out[n:] if self.features else out.reshape(-1)[n:]
+
+    def __call__(self, params: dict[str, Tensor], x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Logits: x (N, d) or (T, N, d) -> (N,) or (T, N), features with one more axis; otherwise as for `ConvNet`."""
+        own = {name: v.dim() > self.dims[name] for name, v in params.items()}
+        tasks = max([len(params[name]) for name in own if own[name]], default=len(x) if x.dim() == 3 else None)
+        if tasks is None:
+            return self._one(params, x, context)
+        logits = []
+        for t in range(tasks):
+            mine = {name: v[t] if own[name] else v for name, v in params.items()}
+            seen = None if context is None else context[t] if context.dim() == 3 else context
+            logits.append(self._one(mine, x[t] if x.dim() == 3 else x, seen))
+        return torch.stack(logits)
+
+
+class AdaptedScorer(nn.Module):
+    """The scorer of a fitted detector: raw points (n, d) to scores (n,).
+
+    Args:
+        detector: one that adapts by a method, after `fit`; what it learns later does not reach this module.
+    """
+
+    def __init__(self, detector):
+        super().__init__()
+        self.method, self.dtype = copy.copy(detector), getattr(torch, detector.dtype)
+        for path, value in flat(detector.params_).items():
+            self.register_buffer(path.replace("/", "-").replace(".", ":"), value.clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        leaves = {name.replace("-", "/").replace(":", "."): value for name, value in self.named_buffers(recurse=False)}
+        params = nested(leaves)
+        return self.method.logit(params, Scaling(**params["scaling"])(x[None]).to(self.dtype))[0]

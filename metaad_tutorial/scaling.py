@@ -1,0 +1,98 @@
+"""Location and scale of normal points, in float64: the one place where points are standardised."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .episodes import Episodes
+
+FAR = 10  # scales of the training tasks
+
+
+class Scaling(NamedTuple):
+    """Mean and standard deviation of normal points, (T or 1, 1, d) each; called, it standardises points (T, N, d)."""
+
+    location: Tensor
+    scale: Tensor
+
+    @classmethod
+    def of(cls, x: Tensor, normal: Tensor, alike: bool = False) -> Scaling:
+        """Measure them on each task; a feature that is constant, up to rounding, gets the scale 1.
+
+        Args:
+            x: (T, S, d) points.
+            normal: (T, S) which of them count.
+            alike: one location and scale for all features, as for the pixels under a convolution.
+
+        Raises:
+            ValueError: if squares of the values overflow or vanish.
+        """
+        dims = (1, 2) if alike else (1,)
+        weight = normal.to(x.dtype).unsqueeze(-1)
+        count = weight.expand_as(x).sum(dims, keepdim=True)
+        location = (weight * x).sum(dims, keepdim=True) / count
+        gap = weight * (x - location).abs()
+        scale = (gap**2).sum(dims, keepdim=True).div(count).sqrt()
+        if not scale.isfinite().all() or ((scale == 0) & (gap.amax(dims, keepdim=True) > 0)).any():
+            raise ValueError("The squares of some feature's values overflow or vanish: rescale that feature.")
+        scale = torch.where(scale > 100 * torch.finfo(x.dtype).eps * location.abs(), scale, 1.0)
+        shape = (len(x), 1, x.shape[-1])
+        return cls(location.expand(shape), scale.expand(shape))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return (x - self.location) / self.scale
+
+
+class Standardizer(NamedTuple):
+    """How a detector standardises: not at all (`how` False), alike on all tasks (True), or from each one's own place.
+
+    With "task" the place of a task is the mean of its own normal support points, and the scale is that within tasks.
+    """
+
+    how: bool | str
+    alike: bool = False
+
+    def of(self, x: Tensor, y: Tensor) -> Scaling:
+        """Location and scale of the normal points of each set x (T, S, d), y (T, S)."""
+        if not self.how:
+            return Scaling(torch.zeros_like(x[:1, :1]), torch.ones_like(x[:1, :1]))
+        return Scaling.of(x, y == 0, self.alike)
+
+    def measure(self, tasks: Episodes) -> Scaling:
+        """Of the support sets of meta-training tasks, all together; the scale of "task" is that of centred queries."""
+        scaling = self.of(tasks.support_x.flatten(0, 1)[None], tasks.support_y.flatten()[None])
+        if self.how != "task":
+            return scaling
+        centred = tasks.query_x - self.of(tasks.support_x, tasks.support_y).location
+        return scaling._replace(scale=self.of(centred.flatten(0, 1)[None], tasks.query_y.flatten()[None]).scale)
+
+    def at(self, scaling: Scaling, x: Tensor, y: Tensor) -> Scaling:
+        """What `scaling`, that of the training tasks, becomes on tasks with the support sets x, y."""
+        return scaling._replace(location=self.of(x, y).location) if self.how == "task" else scaling
+
+    def __call__(self, scaling: Scaling, tasks: Episodes) -> Episodes:
+        """Standardised tasks; points (T, N, d)."""
+        own = self.at(scaling, tasks.support_x, tasks.support_y)
+        return dataclasses.replace(tasks, support_x=own(tasks.support_x), query_x=own(tasks.query_x))
+
+
+def warn_if_far(scaling: Scaling, X: np.ndarray, names=None) -> None:
+    """Warn where all normal support points X (n, d) lie farther than `FAR` scales from the training tasks' mean.
+
+    Other units of measurement, columns in another order and points that were standardised before look like this.
+    """
+    away = (np.abs(X - scaling.location[0].cpu().numpy()) / scaling.scale[0].cpu().numpy()).min(0)
+    j = int(away.argmax())
+    if away[j] > FAR:
+        name = f"column {j}" if names is None else f"column {names[j]!r}"
+        warnings.warn(
+            f"The normal support points lie {away[j]:.0f} and more scales from those of the meta-training tasks in "
+            f"{name}: other units, another order of columns, or points that were scaled before?",
+            stacklevel=4,
+        )
