@@ -6,12 +6,12 @@ import torch
 import torch.nn.functional as F
 from sklearn.base import clone
 
-from metaad_tutorial import MAML, ConvNet, Fleet, Glyphs, MetaAAE, NearestNeighbor, evaluate
+from metaad_tutorial import MAML, ConvNet, Fleet, Glyphs, MetaAAE, NearestNeighbor, evaluate, meta_aae
 from metaad_tutorial.inner_loop import gradient_step, inner_loop, per_task
 from metaad_tutorial.losses import discrimination
 from metaad_tutorial.meta_aae import prior, stretched
 from metaad_tutorial.metrics import interval
-from metaad_tutorial.tree import flat, mapped
+from metaad_tutorial.tree import flat, mapped, nested
 
 
 def fleet(**options):
@@ -91,6 +91,30 @@ def test_meta_gradient_is_the_exact_one(anywhere):
         want = (ends[0] - ends[1]) / (2 * h)
         assert want.abs() > 1e-6, name
         torch.testing.assert_close((leaf.grad * direction).sum(), want, rtol=1e-5, atol=1e-8)
+
+
+def test_the_gradient_with_stretched_points_is_exact_if_they_are_kept_as_they_are(monkeypatch):
+    """Central differences in every parameter; no gradient may pass through the stretched codes."""
+    detector, rng = MetaAAE(hidden=(3,), inner_steps=2, latent=2, width=3), np.random.default_rng(0)
+    start = flat(detector.init(rng, 4))
+    leaves = {path: (v + 0.2 * torch.as_tensor(rng.normal(size=v.shape))).requires_grad_() for path, v in start.items()}
+    tasks, first = fleet().sample(2, 0), []
+
+    def frozen(normal, far):
+        first.append(stretched(normal, far).detach())
+        return first[0]
+
+    monkeypatch.setattr(meta_aae, "stretched", frozen)
+    detector.outer_loss(nested(leaves), tasks).backward()
+    for path, leaf in leaves.items():
+        values, h = leaf.detach().view(-1), 1e-6
+        for i in range(len(values)):
+            old, ends = values[i].item(), []
+            for move in (h, -h):
+                values[i] = old + move
+                ends.append(detector.outer_loss(nested(leaves), tasks).item())
+            values[i] = old
+            assert abs((ends[0] - ends[1]) / 2 / h - leaf.grad.view(-1)[i]) < 1e-6, path
 
 
 def test_without_inner_steps_nothing_reaches_the_generator(anywhere):
