@@ -140,8 +140,6 @@ def load(cls, path, network: nn.Module | None = None):
         raise ValueError(f"{path} is a checkpoint, not a detector: give it to meta_fit.")
     if not {"params", "state", "numpy"} <= header.keys():
         raise ValueError(f"{path} is damaged: a part of it is missing.")
-    if not {"params", "state", "numpy"} <= header.keys():
-        raise ValueError(f"{path} is damaged: a part of it is missing.")
     kind = _kinds(cls).get(header["class"])
     if kind is None:
         raise ValueError(f"{path} holds a {header['class']}, not a {cls.__name__}: use metaad_tutorial.load(path).")
