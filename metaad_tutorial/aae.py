@@ -17,7 +17,7 @@ from .detector import Detector
 from .losses import reconstruction
 from .meta_detector import detector
 from .scaling import Scaling, Standardizer
-from .tree import Tree, flat, mapped
+from .tree import Tree, mapped
 
 
 def surprise(t: Tensor) -> Tensor:
@@ -43,7 +43,8 @@ class AAE(AdaptingDetector):
         hidden: widths of the hidden layers of all dense networks, mirrored in the decoder.
         network: a `ConvNet` for E and C of images; the decoder is then an `UpConvNet`.
         literal: play the literal game, and let C's logit alone be the score.
-        steps: number of rounds.
+        steps: number of rounds. In each of the literal game E and D, then C, then G take a step; otherwise E and D play
+            all of theirs before C.
         batch_size: points per round.
         lr: step size of Adam.
         standardize: subtract the mean and divide by the standard deviation of the normal points.
@@ -55,7 +56,8 @@ class AAE(AdaptingDetector):
 
     Attributes:
         params_: parameters of E, D, C and in the literal game G; location and scale of ``parts``, C's logit and the log
-            of the error, over the points kept ``apart``, and which of the normal support points these are.
+            of the error, over the points kept ``apart``, and which of the normal support points these are; those of
+            what C has ``seen``.
         history_: dict of lists, the losses of each round.
 
     Raises:
@@ -114,15 +116,13 @@ class AAE(AdaptingDetector):
             options = {"steps": self.steps, "batch_size": self.batch_size, "lr": self.lr}
             self.history_ = self.game.play(params, x[:, own], rng, **options)
         params = mapped(Tensor.detach, params)
-        if not all(value.isfinite().all() for value in flat(params).values()):
-            raise ValueError("Training diverged: lower lr, or leave standardize=True.")
         parts = self.parts(params, x[:, apart])
         return params | {"parts": Scaling.of(parts, torch.ones_like(parts[..., 0]) > 0)._asdict(), "apart": apart}
 
     def parts(self, params: Tree, x: Tensor) -> Tensor:
         """C's logit and the log of the reconstruction error of standardised points, (1, N, d) -> (1, N, 2)."""
         error = reconstruction(x, self.game.run(params, "ED", x))
-        return torch.stack([self.game.run(params, f"{self.game.view}C", x), torch.log(error + 1e-12) / 2], -1)
+        return torch.stack([self.game.run(params, "C", self.game.seen(params, x)), torch.log(error + 1e-12) / 2], -1)
 
     def logit(self, params: Tree, x: Tensor) -> Tensor:
         """The score: C's logit in the literal game, otherwise how surprising both parts are together."""
@@ -165,8 +165,7 @@ class AAE(AdaptingDetector):
     def virtual_anomalies(self, X, random_state=None) -> np.ndarray:
         """Virtual anomalies as points, unscaled, one made from each of the points X (n, d) or (n, h, w): (n, d).
 
-        Codes with noise are decoded; the noise is as large as the spread of X.
+        Codes with noise are decoded.
         """
         rng, game = np.random.default_rng(random_state), self.game
-        decoder = "D" if game.view else ""
-        return self._of(X, lambda params, x: self._unscaled(game.run(params, decoder, game.virtual(params, x, rng))))
+        return self._of(X, lambda params, x: self._unscaled(game.shown(params, game.virtual(params, x, rng))))

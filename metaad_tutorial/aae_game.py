@@ -13,15 +13,15 @@ from .convolutions import ConvNet, UpConvNet
 from .losses import adversarial, discrimination, reconstruction
 from .networks import MLP
 from .runtime import progress
+from .scaling import Scaling
 from .tree import Tree
 
 PLAYERS = {"reconstruction": "ED", "discrimination": "C", "adversarial": "G"}  # who descends what
 
 
 def noisy(seen: Tensor, rng: np.random.Generator) -> Tensor:
-    """Virtual anomalies: codes (..., N, m), each with noise as large as their spread (equation ``aae-noise``)."""
-    noise = torch.as_tensor(rng.normal(size=seen.shape)).to(seen)
-    return seen + seen.std(-2, unbiased=False, keepdim=True) * noise
+    """Virtual anomalies: standardised codes (..., N, m), each with as much noise (equation ``aae-noise``)."""
+    return seen + torch.as_tensor(rng.normal(size=seen.shape)).to(seen)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,17 +72,26 @@ class Game:
             x = self.network_of(player)(params[player], x)
         return x
 
+    def seen(self, params: Tree, x: Tensor) -> Tensor:
+        """What C sees of the points x (T, N, d): themselves in the literal game, otherwise standardised codes."""
+        return x if self.literal else Scaling(**params["seen"])(self.run(params, self.view, x))
+
     def virtual(self, params: Tree, x: Tensor, rng: np.random.Generator) -> Tensor:
         """What C sees of virtual anomalies, one made from each of the points x."""
-        return self.run(params, "EGD", x) if self.literal else noisy(self.run(params, self.view, x), rng)
+        return self.run(params, "EGD", x) if self.literal else noisy(self.seen(params, x), rng)
+
+    def shown(self, params: Tree, seen: Tensor) -> Tensor:
+        """Points of which C sees this."""
+        if self.literal:
+            return seen
+        return self.run(params, "D" if self.view else "", seen * params["seen"]["scale"] + params["seen"]["location"])
 
     def losses(self, params: Tree, rng: np.random.Generator) -> dict[str, Callable[[Tensor], Tensor]]:
         """What the players descend, as functions of a batch of normal points (equation ``aae-total``)."""
 
         def discriminated(x: Tensor) -> Tensor:
-            return discrimination(
-                self.run(params, f"{self.view}C", x), self.run(params, "C", self.virtual(params, x, rng))
-            )
+            normal, virtual = self.seen(params, x), self.virtual(params, x, rng)
+            return discrimination(self.run(params, "C", normal), self.run(params, "C", virtual))
 
         losses = {
             "reconstruction": lambda x: reconstruction(x, self.run(params, "ED", x)).mean(-1),
@@ -94,25 +103,36 @@ class Game:
     def play(
         self, params: Tree, x: Tensor, rng: np.random.Generator, *, steps: int, batch_size: int, lr: float
     ) -> dict[str, list[float]]:
-        """All rounds on the points x; in each, E and D, then C, then G take a step of Adam on the same batch.
+        """All rounds; in each, the players of every loss take a step of Adam on the same batch, one after the other.
+
+        In the literal game all play in each round; otherwise E and D play theirs before C.
 
         Args:
             params: the players' parameters, which require gradients; changed in place.
-            x: (..., N, d) normal points.
+            x: (T, N, d) normal points.
 
         Returns:
             the losses of each round.
+
+        Raises:
+            ValueError: if a parameter is not finite in the end.
         """
         losses = self.losses(params, rng)
-        own = {name: [v for player in PLAYERS[name] for v in params[player].values()] for name in losses}
-        adam = {name: torch.optim.Adam(values, lr=lr) for name, values in own.items()}
         history = {name: [] for name in losses}
-        for _ in progress(range(steps), "AAE"):
-            batch = x[..., torch.as_tensor(rng.integers(x.shape[-2], size=batch_size), device=x.device), :]
-            for name, loss in losses.items():
-                value = loss(batch).sum()
-                history[name].append(value.item())
-                for leaf, grad in zip(own[name], torch.autograd.grad(value, own[name]), strict=True):
-                    leaf.grad = grad
-                adam[name].step()
+        for playing in [losses] if self.literal else [{name: loss} for name, loss in losses.items()]:
+            own = {name: [v for player in PLAYERS[name] for v in params[player].values()] for name in playing}
+            adam = {name: torch.optim.Adam(values, lr=lr) for name, values in own.items()}
+            if not self.literal:
+                codes = self.run(params, self.view, x).detach()
+                params["seen"] = Scaling.of(codes, torch.ones_like(codes[..., 0]) > 0, alike=self.images)._asdict()
+            for _ in progress(range(steps), "AAE"):
+                batch = x[..., torch.as_tensor(rng.integers(x.shape[-2], size=batch_size), device=x.device), :]
+                for name, loss in playing.items():
+                    value = loss(batch).sum()
+                    history[name].append(value.item())
+                    for leaf, grad in zip(own[name], torch.autograd.grad(value, own[name]), strict=True):
+                        leaf.grad = grad
+                    adam[name].step()
+            if not all(leaf.isfinite().all() for leaves in own.values() for leaf in leaves):
+                raise ValueError("Training diverged: lower lr, or leave standardize=True.")
         return history

@@ -55,10 +55,11 @@ def test_c_sees_along_the_surface_what_the_error_cannot():
 
 @pytest.mark.parametrize("literal", [False, True])
 def test_the_same_seed_plays_the_same_rounds(literal):
-    short, long = (AAE(**QUICK | {"steps": steps}, literal=literal).fit(X) for steps in (20, 30))
-    assert short.history_.keys() == {"reconstruction", "discrimination"} | ({"adversarial"} if literal else set())
-    for name, losses in short.history_.items():
-        assert len(losses) == 20 and losses == long.history_[name][:20]
+    short, again, long = (AAE(**QUICK | {"steps": steps}, literal=literal).fit(X) for steps in (20, 20, 30))
+    assert short.history_ == again.history_
+    assert list(short.history_) == ["reconstruction", "discrimination", "adversarial"][: 2 + literal]
+    for name in short.history_ if literal else ["reconstruction"]:  # otherwise C plays after the longer training of E
+        assert len(short.history_[name]) == 20 and short.history_[name] == long.history_[name][:20]
     other = AAE(**QUICK | {"random_state": 1}, literal=literal).fit(X)
     assert not np.array_equal(other.anomaly_score(Q), short.anomaly_score(Q))
 

@@ -194,20 +194,24 @@ def test_aae_noise_discriminator():
 
 @equation(
     "aae-noise",
-    statement=r"$\tilde z=z+s\odot\epsilon$, $\epsilon\sim\mathcal N(0,I)$",
+    statement=r"$\tilde z=z+s\odot\epsilon$, $\epsilon\sim\mathcal N(0,I)$, in units of $s$",
     how="`noisy` and `AAE.virtual_anomalies` against the formula with the same draws; for images, on the pixels",
 )
 def test_aae_noise():
     X, detector = _aae_points(), _aae()
-    z = _np_mlp(detector.params_["E"], _scaled(X, detector))
-    moved = z + z.std(0) * np.random.default_rng(5).normal(size=z.shape)
-    np.testing.assert_allclose(noisy(torch.as_tensor(z), np.random.default_rng(5)).numpy(), moved, rtol=1e-12)
+    codes = _np_mlp(detector.params_["E"], _scaled(X, detector))
+    trained = np.delete(codes, detector.params_["apart"], 0)
+    moved = codes + trained.std(0) * np.random.default_rng(5).normal(size=codes.shape)
+    z, moved_z = ((at - trained.mean(0)) / trained.std(0) for at in (codes, moved))
+    np.testing.assert_allclose(noisy(torch.as_tensor(z), np.random.default_rng(5)).numpy(), moved_z, rtol=1e-10)
+    np.testing.assert_allclose(detector.discriminator_logit(X), _np_mlp(detector.params_["C"], z)[:, 0], rtol=1e-8)
     scale, location = (detector.params_["scaling"][name][0].numpy() for name in ("scale", "location"))
     made = _np_mlp(detector.params_["D"], moved) * scale + location
     np.testing.assert_allclose(detector.virtual_anomalies(X, 5), made, rtol=1e-8)
-    images = X[:, :4].reshape(-1, 2, 2)
-    with_noise = X[:, :4] + X[:, :4].std(0) * np.random.default_rng(5).normal(size=(len(X), 4))
-    np.testing.assert_allclose(_aae(images).virtual_anomalies(images, 5), with_noise, rtol=1e-8)
+    detector = _aae(X[:, :4].reshape(-1, 2, 2))
+    trained = np.delete(X[:, :4], detector.params_["apart"], 0)
+    with_noise = X[:, :4] + trained.std() * np.random.default_rng(5).normal(size=(len(X), 4))
+    np.testing.assert_allclose(detector.virtual_anomalies(X[:, :4], 5), with_noise, rtol=1e-8)
 
 
 @equation(
