@@ -5,20 +5,26 @@ from typing import TYPE_CHECKING
 from .aadml import AADML, mgd
 from .aae import AAE
 from .acr import ACR
-from .baselines import Mahalanobis, NearestNeighbor
+from .baselines import BatchNeighbor, Mahalanobis, NearestNeighbor
+from .comparison import Comparison
 from .convolutions import ConvNet
 from .detector import Detector
+from .empirical_bayes import EmpiricalBayes
 from .episodes import Episodes, TaskFamily
 from .evaluation import Evaluation, evaluate, judge
+from .experienced import ExperiencedDetector
 from .families.classes import class_tasks, table_tasks
 from .families.domains import Domains, domain_tasks, leave_one_out
 from .families.fleet import Fleet
+from .features import BatchFeatures, PooledFeatures
 from .maml import MAML, Reptile
 from .meta_aae import MetaAAE
 from .meta_detector import MetaDetector
 from .module_network import ModuleNetwork
 from .networks import MLP
 from .overlap import check_disjoint
+from .pooled import PooledLogistic
+from .protocol import Contender, compare
 from .prototypes import PrototypicalDetector
 from .runtime import set_reproducible
 from .tables import TABLES, feature_names, load_classes, load_table
@@ -28,11 +34,51 @@ if TYPE_CHECKING:
     from .families.glyphs import Glyphs
 
 __all__ = [
-    "AADML", "AAE", "ACR", "MAML", "MLP", "TABLES", "ConvNet", "Detector", "Domains", "Episodes", "Evaluation", "Fleet",
-    "Glyphs", "Mahalanobis", "MetaAAE", "MetaDetector", "ModuleNetwork", "NearestNeighbor", "PrototypicalDetector",
-    "Reptile", "TaskFamily", "check_disjoint", "class_tasks", "domain_tasks", "evaluate", "feature_names",
-    "judge", "leave_one_out", "load", "load_classes", "load_table", "meta_train", "mgd", "query_loss",
-    "set_reproducible", "table_tasks",
+    "AADML",
+    "AAE",
+    "ACR",
+    "MAML",
+    "MLP",
+    "TABLES",
+    "BatchFeatures",
+    "BatchNeighbor",
+    "Comparison",
+    "Contender",
+    "ConvNet",
+    "Detector",
+    "Domains",
+    "EmpiricalBayes",
+    "Episodes",
+    "Evaluation",
+    "ExperiencedDetector",
+    "Fleet",
+    "Glyphs",
+    "Mahalanobis",
+    "MetaAAE",
+    "MetaDetector",
+    "ModuleNetwork",
+    "NearestNeighbor",
+    "PooledFeatures",
+    "PooledLogistic",
+    "PrototypicalDetector",
+    "Reptile",
+    "TaskFamily",
+    "check_disjoint",
+    "class_tasks",
+    "compare",
+    "domain_tasks",
+    "evaluate",
+    "feature_names",
+    "judge",
+    "leave_one_out",
+    "load",
+    "load_classes",
+    "load_table",
+    "meta_train",
+    "mgd",
+    "query_loss",
+    "set_reproducible",
+    "table_tasks",
 ]  # fmt: skip
 __version__ = "0.1.0"
 

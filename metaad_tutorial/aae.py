@@ -14,8 +14,8 @@ from .aae_game import Game
 from .adapting import AdaptingDetector
 from .convolutions import ConvNet
 from .detector import Detector
+from .experienced import detector
 from .losses import reconstruction
-from .meta_detector import detector
 from .scaling import Scaling, Standardizer
 from .tree import Tree, mapped
 
@@ -77,6 +77,7 @@ class AAE(AdaptingDetector):
     device: str = "cpu"
     random_state: object = None
 
+    sees = ("support",)
     valid: ClassVar = {
         "latent": checks.optional(checks.integer(1)), "steps": checks.integer(1), "batch_size": checks.integer(1),
         "lr": checks.positive, "dtype": checks.one_of("float32", "float64"), "device": checks.device,

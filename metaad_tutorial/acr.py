@@ -11,14 +11,13 @@ import torch
 from torch import Tensor
 
 from . import checks
+from .batches import BatchDetector
 from .convolutions import ConvNet
-from .detector import Detector
 from .episodes import Episodes, TaskFamily
-from .meta_detector import MetaDetector, detector
+from .experienced import detector
+from .meta_detector import MetaDetector
 from .scaling import Standardizer
 from .tree import Tree
-
-SMALLEST_BATCH = 3  # with fewer points there is no majority
 
 
 def batch_score(phi: Tensor, scale: Tensor, radius: Tensor) -> Tensor:
@@ -28,7 +27,7 @@ def batch_score(phi: Tensor, scale: Tensor, radius: Tensor) -> Tensor:
 
 
 @detector
-class ACR(MetaDetector):
+class ACR(BatchDetector, MetaDetector):
     """Distance from the middle of the batch that is judged, in a learnt embedding (equation ``batch-score``).
 
     **The score of a point depends on the other points in the call**: give `anomaly_score` and `predict` whole batches
@@ -96,47 +95,3 @@ class ACR(MetaDetector):
             )
         kept, rows = order[:, : normal + rng.integers(1, most, endpoint=True)], torch.arange(n_tasks)[:, None]
         return dataclasses.replace(tasks, query_x=tasks.query_x[rows, kept], query_y=tasks.query_y[rows, kept])
-
-    def meta_fit(self, train: TaskFamily, valid: TaskFamily | None = None, checkpoint=None):
-        """As for every detector; afterwards `anomaly_score` and `predict` judge batches without any `fit`."""
-        super().meta_fit(train, valid, checkpoint)
-        self.params_, self.threshold_ = self.meta_, 0.0
-        return self
-
-    def anomaly_score(self, X) -> np.ndarray:
-        """The score of each point among the points of X, (n,) float64: larger is more anomalous.
-
-        Args:
-            X: (n, d) or (n, h, w) finite points, n at least 3, of one domain, most of them normal.
-        """
-        score = super().anomaly_score(X)
-        _check_batch(len(score), "judge")
-        return score
-
-    def _support_score(self, X: np.ndarray) -> np.ndarray:
-        if self._at_zero:
-            return np.zeros(len(X))  # not looked at
-        _check_batch(len(X), "set a threshold from")
-        return super()._support_score(X)
-
-    @property
-    def _at_zero(self) -> bool:
-        """Whether the threshold is that of the logit, so that no support point is needed."""
-        return self._trained and self.contamination == "auto"
-
-    def score_tasks(self, episodes: Episodes) -> tuple[np.ndarray, np.ndarray]:
-        """Score each query set as one batch.
-
-        Returns:
-            scores (T, Q) and thresholds (T,), the same as from `fit` and `anomaly_score` task by task.
-        """
-        _check_batch(episodes.query_x.shape[1], "judge")
-        return super().score_tasks(episodes) if self._at_zero else Detector.score_tasks(self, episodes)
-
-
-def _check_batch(n: int, purpose: str) -> None:
-    if n < SMALLEST_BATCH:
-        raise ValueError(
-            f"n_samples={n} is too small a batch to {purpose}: the batch says what is normal. "
-            f"Give ACR at least {SMALLEST_BATCH} points at once, most of them normal."
-        )

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from . import checks, files
 from .episodes import Episodes, TaskFamily
-from .metrics import rank_threshold
+from .metrics import best_threshold, rank_threshold
 from .overlap import check_disjoint
 
 
@@ -32,6 +32,7 @@ class Detector(OutlierMixin, BaseEstimator):
     contamination: float | str = "auto"
     valid: ClassVar = {"contamination": checks.contamination}  # a subclass adds its own
     bound: tuple[str, ...] = ()  # parameters that must not change after learning
+    sees: tuple[str, ...] = ("support", "labels")  # of a task, besides the point to score
     across: tuple[str, ...] = ("calibrated_",)  # what was learnt from other tasks, which `clone` keeps
 
     def __sklearn_tags__(self):
@@ -103,17 +104,14 @@ class Detector(OutlierMixin, BaseEstimator):
         return vars(self).get("calibrated_", self._threshold(normal_scores, y))
 
     def _threshold(self, normal_scores: np.ndarray, y: np.ndarray) -> float:
-        """Exceeded by the share `contamination` of new normal points, 5 % by default (equation ``quantile-threshold``).
-
-        With n normal support points no promise below 1/(n + 1) can be kept.
-        """
+        """Exceeded by the share `contamination` of new normal points, or 5 % (equation ``quantile-threshold``)."""
         return rank_threshold(normal_scores, 0.05 if self.contamination == "auto" else self.contamination)
 
     def _support_score(self, X: np.ndarray) -> np.ndarray:
         """Scores of the normal support points X, as if they had not been fitted on where that matters."""
         return self._score(X)
 
-    def calibrate(self, valid: TaskFamily, false_alarms: float = 0.05, n_tasks: int = 500, random_state=0):
+    def calibrate(self, valid: TaskFamily, false_alarms: float | None = 0.05, n_tasks: int = 500, random_state=0):
         """Learn the threshold from other units; afterwards every `fit` takes it, whatever `contamination` says.
 
         It is the one that the share `false_alarms` of the normal query points of tasks of `valid` exceeds: a promise on
@@ -121,17 +119,19 @@ class Detector(OutlierMixin, BaseEstimator):
 
         Args:
             valid: family of units that `meta_fit` did not train on.
-            false_alarms: share of new normal points, in (0, 0.5], that may be flagged.
+            false_alarms: share of new normal points, in (0, 0.5], that may be flagged; None takes the threshold
+                with the largest share of hits less that of false alarms.
             n_tasks, random_state: how many tasks to draw, and by which seed or `numpy.random.Generator`.
 
         Raises:
             ValueError: if `valid` overlaps the training units, or a number is out of range.
         """
-        checks.number(min_val=0, max_val=0.5, include_boundaries="right")(false_alarms, "false_alarms")
+        checks.optional(checks.number(min_val=0, max_val=0.5, include_boundaries="right"))(false_alarms, "false_alarms")
         check_disjoint(getattr(self, "trained_on_", None), valid)
         tasks = valid.sample(n_tasks, random_state)
-        scores = self.score_tasks(tasks)[0][(tasks.query_y == 0).numpy()]
-        self.calibrated_ = rank_threshold(scores, false_alarms)
+        scores, y = self.score_tasks(tasks)[0], tasks.query_y.numpy()
+        promised = false_alarms is not None
+        self.calibrated_ = rank_threshold(scores[y == 0], false_alarms) if promised else best_threshold(y, scores)
         if hasattr(self, "threshold_"):
             self.threshold_ = self.calibrated_
         return self

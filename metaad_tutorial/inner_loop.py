@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from . import checks
+from .experienced import detector
 from .losses import LOSSES, balanced_mean
-from .meta_detector import MetaDetector, detector
+from .meta_detector import MetaDetector
 from .tree import Params, Tree
 
 Rule = Callable[[str, Tensor, Tensor, int], Tensor]

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from . import checks
 from .episodes import Episodes
+from .experienced import detector
 from .inner_loop import InnerLoopDetector, Rule, gradient_step, inner_loop, per_task
-from .meta_detector import detector
 from .tree import Tree
 
 

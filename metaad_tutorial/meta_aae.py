@@ -13,9 +13,10 @@ from torch import Tensor
 from . import checks
 from .convolutions import ConvNet
 from .episodes import Episodes
+from .experienced import detector
 from .inner_loop import descend, gradient_step, started
 from .losses import discrimination, reconstruction
-from .meta_detector import MetaDetector, detector
+from .meta_detector import MetaDetector
 from .networks import MLP
 from .scaling import Scaling
 from .tree import Params, Tree
@@ -111,6 +112,7 @@ class MetaAAE(MetaDetector):
         "inner_steps": checks.integer(0), "inner_lr": checks.positive, "latent": checks.optional(checks.integer(1)),
         "width": checks.integer(1), "unseen": checks.number(min_val=0, max_val=1), "weight": checks.number(min_val=0),
     }  # fmt: skip
+    sees = ("support",)
     bound = (*MetaDetector.bound, "latent", "width")
 
     def _check_params(self) -> None:

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from . import checks
 from .episodes import Episodes
+from .experienced import detector
 from .losses import cross_entropy
-from .meta_detector import MetaDetector, detector
+from .meta_detector import MetaDetector
 from .scaling import Scaling
 from .tree import Tree
 

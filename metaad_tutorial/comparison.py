@@ -1,0 +1,123 @@
+"""What a comparison found: figures by unit and by training run, paired differences, a table."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+
+from .metrics import Interval, interval
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What one contender did.
+
+    Attributes:
+        by_unit: name of a figure -> (U,) its mean over tasks and seeds, in the order of `Comparison.units`.
+        by_seed: name of a figure -> (seeds,) its mean over units.
+        setting: the chosen parameters.
+        tried: number of settings tried.
+        training, adapting: CPU-seconds, of one training and of all held-out tasks, averaged over seeds.
+        sees: what `Contender.sees` says.
+    """
+
+    by_unit: dict[str, np.ndarray]
+    by_seed: dict[str, np.ndarray]
+    setting: dict
+    tried: int
+    training: float
+    adapting: float
+    sees: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """The outcomes by name, paired by unit and seed.
+
+    Attributes:
+        outcomes: name -> `Outcome`.
+        units: (U,) the held-out units.
+        seeds: of the training runs.
+        never: accuracy of the detector that never raises an alarm, the share of normal query points.
+    """
+
+    outcomes: dict[str, Outcome]
+    units: list
+    seeds: tuple[int, ...]
+    never: float
+
+    def interval(self, name: str, figure: str = "auroc", over: str = "units") -> Interval:
+        """Mean of a figure and its 95 % interval over "units", each averaged over seeds, or over "seeds"."""
+        return interval(self._of(name, figure, over))
+
+    def minus(self, name: str, other: str, figure: str = "auroc", over: str = "units") -> Interval:
+        """Mean difference of a figure and its 95 % interval, paired by unit or by seed."""
+        return interval(self._of(name, figure, over) - self._of(other, figure, over))
+
+    def _of(self, name: str, figure: str, over: str) -> np.ndarray:
+        if name not in self.outcomes:
+            raise ValueError(f"There is no contender {name!r}: there are {', '.join(map(repr, self.outcomes))}.")
+        if over not in ("units", "seeds"):
+            raise ValueError(f'over must be "units" or "seeds", got {over!r}.')
+        values = self.outcomes[name].by_unit if over == "units" else self.outcomes[name].by_seed
+        if figure not in values:
+            raise ValueError(f"There is no figure {figure!r}: it must be one of {', '.join(values)}.")
+        return values[figure]
+
+    def winner(self, figure: str = "auroc", among: Sequence[str] | None = None) -> str:
+        """The contender with the highest mean."""
+        names = [name for name in among or self.outcomes if self.outcomes[name].sees != "the truth"]
+        return max(names, key=lambda name: self.interval(name, figure).mean)
+
+    @cached_property
+    def rows(self) -> list[list[str]]:
+        """The table: a header, then a line for each contender."""
+        head = ["", "AUROC", "accuracy", "sees", "settings", "train s", "adapt s"]
+        lines = []
+        for name, outcome in self.outcomes.items():
+            figures = [self.interval(name, figure) for figure in ("auroc", "accuracy")]
+            shown = [f"{f.mean:.3f} [{f.low:.3f}, {f.high:.3f}]" for f in figures]
+            spent = [f"{outcome.training:.1f}", f"{outcome.adapting:.1f}"]
+            lines.append([name, *shown, outcome.sees, str(outcome.tried), *spent])
+        return [head, *lines]
+
+    @property
+    def caption(self) -> str:
+        runs = f"{len(self.seeds)} training run{'s' * (len(self.seeds) > 1)}"
+        return f"{len(self.units)} held-out units, {runs}; never raising an alarm has accuracy {self.never:.3f}."
+
+    def __str__(self) -> str:
+        widths = [max(map(len, column)) for column in zip(*self.rows, strict=True)]
+        lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in self.rows]
+        return "\n".join([*lines, self.caption])
+
+    def _repr_html_(self) -> str:
+        head, *body = self.rows
+        cells = [f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in body]
+        top = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
+        return f"<table><caption>{self.caption}</caption><tr>{top}</tr>{''.join(cells)}</table>"
+
+    def to_dict(self) -> dict:
+        """Everything as plain lists and numbers, for JSON; figures to four decimals."""
+
+        def plain(figures: dict) -> dict:
+            return {name: np.round(values, 4).tolist() for name, values in figures.items()}
+
+        outcomes = {
+            name: vars(o) | {"by_unit": plain(o.by_unit), "by_seed": plain(o.by_seed)}
+            for name, o in self.outcomes.items()
+        }
+        return {"outcomes": outcomes, "units": self.units, "seeds": list(self.seeds), "never": self.never}
+
+    @classmethod
+    def from_dict(cls, values: dict) -> Comparison:
+        """The reverse of `to_dict`."""
+        outcomes = {
+            name: Outcome(**o | {part: {f: np.array(v) for f, v in o[part].items()} for part in ("by_unit", "by_seed")})
+            for name, o in values["outcomes"].items()
+        }
+        return cls(outcomes, values["units"], tuple(values["seeds"]), values["never"])

@@ -1,0 +1,165 @@
+"""Empirical Bayes: Gaussian units whose parameters other units tell, in closed form (chapters 3, 5 and 8)."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+import torch
+from scipy.special import gammaln, ive, xlogy
+from sklearn.covariance import ledoit_wolf
+from torch import Tensor
+
+from . import checks
+from .experienced import ExperiencedDetector, detector, points_of
+from .tree import Tree
+
+
+def moments(normal: list[np.ndarray], anomalous: list[np.ndarray]) -> dict[str, np.ndarray]:
+    r"""What units have in common, estimated from the points of some of them.
+
+    With class means :math:`\bar x_{u0}, \bar x_{u1}` of unit u out of :math:`n_{u0}, n_{u1}` points, the covariance
+    :math:`S_c` within class c is that of the points around their own means; the units' means and shifts are
+
+    .. math:: M,T=\operatorname{mean,cov}_u\,\bar x_{u0},\qquad D,B=\operatorname{mean,cov}_u(\bar x_{u1}-\bar x_{u0}),
+
+    where T is less by the noise :math:`S_0/n_{u0}` of a mean, B by that of a difference, and neither negative. All four
+    covariances are shrunk by Ledoit and Wolf (2004), for few points and few units.
+
+    Args:
+        normal, anomalous: (n, d) points of each unit, at least 2 units.
+    """
+    means = [np.array([x.mean(0) for x in points]) for points in (normal, anomalous)]
+    noise, within = [], []
+    for points, mean in zip((normal, anomalous), means, strict=True):
+        rest = np.concatenate([x - m for x, m in zip(points, mean, strict=True)])
+        freedom = max(1, len(rest) - len(points))
+        within.append(ledoit_wolf(rest, assume_centered=True)[0] * len(rest) / freedom)
+        noise.append(within[-1] * np.mean([1 / len(x) for x in points]))
+    shift = means[1] - means[0]
+
+    def between(values: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        share = len(values) / (len(values) - 1)
+        size, axes = np.linalg.eigh(ledoit_wolf(values)[0] * share - noise)
+        return axes * size.clip(0) @ axes.T
+
+    return {
+        "within": within[0], "within_anomalous": within[1], "mean": means[0].mean(0), "shift": shift.mean(0),
+        "between": between(means[0], noise[0]), "between_shift": between(shift, sum(noise)),
+    }  # fmt: skip
+
+
+def posterior(know: dict[str, Tensor], normal: Tensor, anomalous: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Where new points of each class are expected, given a support set.
+
+    The unit's mean and shift :math:`z=(\mu,\delta)` have the prior N((M, D), P) with P = diag(T, B); the class means of
+    the support set are :math:`Hz` plus noise of covariance R = diag(:math:`S_0/n_0,S_1/n_1`). So
+
+    .. math:: \hat z=m+K(\bar x-Hm),\qquad V=P-KHP,\qquad K=PH^\top(HPH^\top+R)^{-1},
+
+    the linear Gaussian model of Lindley and Smith (1972). A new normal point is
+    :math:`\mathcal N(\hat\mu, S_0+V_{\mu\mu})`, an anomaly :math:`\mathcal N(\hat\mu+\hat\delta, S_1+CVC^\top)` with
+    C = (I, I).
+
+    Args:
+        know: what `moments` gives.
+        normal, anomalous: (T, n, d) support points of each class; of anomalies there may be none.
+
+    Returns:
+        centers (T, 2, d) of the normal and the anomalous class, and their covariances (1, 2, d, d).
+    """
+    d = normal.shape[-1]
+    one, zero = torch.eye(d).to(normal), normal.new_zeros(d, d)
+    classes = [(normal, "within", [one, zero]), (anomalous, "within_anomalous", [one, one])]
+    seen = [(x, know[name] / x.shape[1], row) for x, name, row in classes if x.shape[1]]
+    H = torch.cat([torch.cat(row, 1) for _, _, row in seen])
+    R = torch.block_diag(*(noise for _, noise, _ in seen))
+    P, m = torch.block_diag(know["between"], know["between_shift"]), torch.cat([know["mean"], know["shift"]])
+    K = torch.linalg.solve(H @ P @ H.T + R, H @ P).T
+    z = m + (torch.cat([x.mean(1) for x, _, _ in seen], -1) - H @ m) @ K.T
+    V = P - K @ H @ P
+    both = torch.cat([torch.cat([one, zero], 1), torch.cat([one, one], 1)])  # normal, anomalous
+    center = (z @ both.T).unflatten(-1, (2, d))
+    spread = [know[name] + C @ V @ C.T for C, name in zip(both.split(d), ("within", "within_anomalous"), strict=True)]
+    return center, torch.stack(spread)[None]
+
+
+def from_anywhere(r: Tensor, reach: Tensor, d: int) -> Tensor:
+    r"""Log likelihood ratio of a shift of length `reach` in any direction, for N(0, I) in d dimensions.
+
+    The part of equation ``meta-aae-hedge`` with :math:`\kappa=1`: a function of the distance r (...) alone.
+    """
+    order, x = d / 2 - 1, np.asarray(reach * r, dtype=float)
+    bessel = ive(order, x)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        exact = np.log(bessel) + x - xlogy(order, x / 2) + gammaln(d / 2)
+    series = x**2 / (2 * d)  # what it is near 0, where the Bessel function vanishes
+    return torch.as_tensor(np.where(bessel > 0, exact, series)).to(r) - reach**2 / 2
+
+
+@detector
+class EmpiricalBayes(ExperiencedDetector):
+    """Log odds of two Gaussians, whose parameters come from other units (`moments`) and the support set (`posterior`).
+
+    All that tasks have in common is estimated in closed form, so there is nothing to train: the covariances within
+    units, mean and covariance of the units' means, and those of their anomalies' shifts. A support set then says where
+    the unit is and, if it has labelled anomalies, along what it fails. Where units are Gaussian nothing is better, and
+    it is the first opponent of every method that learns across tasks.
+
+    Args:
+        unknown: share, 0 to 1, of anomalies that are shifted as far as known ones, but in any direction (equation
+            ``meta-aae-hedge``). With 1 the score is a function of the pooled Mahalanobis distance. A score with a share
+            above 0 has no gradient.
+        meta_tasks: number of tasks to learn from.
+
+    Example:
+        >>> from metaad_tutorial import EmpiricalBayes, Fleet, evaluate
+        >>> train, valid, test = Fleet().split(random_state=0)
+        >>> bool(evaluate(EmpiricalBayes(random_state=0).meta_fit(train), test, 100, 0).mean > 0.94)
+        True
+    """
+
+    unknown: float = 0.0
+    meta_tasks: int = 1000
+
+    valid: ClassVar = {"unknown": checks.number(min_val=0, max_val=1), "meta_tasks": checks.integer(2)}
+
+    @property
+    def first_tasks(self) -> int:
+        return self.meta_tasks
+
+    def _learn(self, train, valid, first, scaling, rng, checkpoint=None):
+        if len(np.unique(first.units)) < 2:
+            raise ValueError("train has a single unit: how units differ takes at least 2 to see.")
+        tasks = self._scaled(scaling, first)
+        known = moments(points_of(tasks, 0), points_of(tasks, 1))
+        return {name: torch.as_tensor(value).to(**self._place) for name, value in known.items()}, {}
+
+    def init(self, rng: np.random.Generator, n_features: int) -> Tree:
+        """Before any experience: round classes, the anomalous one three times as wide."""
+        one, zero = torch.eye(n_features, dtype=torch.float64), torch.zeros(n_features, dtype=torch.float64)
+        return {
+            "within": one, "within_anomalous": one, "mean": zero, "shift": zero, "between": one,
+            "between_shift": 8 * one,
+        }  # fmt: skip
+
+    def adapt(self, meta: Tree, x: Tensor, y: Tensor) -> Tree:
+        normal, anomalous = (x[y == label].unflatten(0, (len(y), -1)) for label in (0, 1))
+        center, spread = posterior(meta, normal, anomalous)
+        precision = torch.linalg.inv(spread)
+        shift = meta["between_shift"] + torch.outer(meta["shift"], meta["shift"])
+        return {
+            "center": center, "precision": precision, "log_volume": torch.logdet(spread),
+            "reach": (precision[:, 0] * shift).sum((-1, -2)).sqrt(),
+        }  # fmt: skip
+
+    def logit(self, params: Tree, x: Tensor) -> Tensor:
+        gap = x.unsqueeze(-3) - params["center"].unsqueeze(-2)  # (T, 2, N, d)
+        distance = ((gap @ params["precision"]) * gap).sum(-1)
+        density = -(distance + params["log_volume"].unsqueeze(-1)) / 2
+        known = density[..., 1, :] - density[..., 0, :]
+        if not self.unknown:
+            return known
+        anywhere = from_anywhere(distance[..., 0, :].sqrt(), params["reach"][:, None], x.shape[-1])
+        shares = torch.tensor([1 - self.unknown, self.unknown]).to(x).log()
+        return torch.logaddexp(shares[0] + known, shares[1] + anywhere)

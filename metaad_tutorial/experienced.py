@@ -1,0 +1,127 @@
+"""Detectors that learn from other tasks (`meta_fit`) what they then assume of one (`fit`), by whatever means."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import ClassVar
+
+import numpy as np
+import torch
+
+from . import checks, ranks
+from .adapting import AdaptingDetector
+from .episodes import Episodes, TaskFamily, check_family
+from .overlap import check_disjoint
+from .scaling import Scaling
+from .tree import Tree
+
+# An estimator's parameters are its fields; own ones by position, those of its bases by name.
+detector = functools.partial(dataclasses.dataclass, eq=False, repr=False)
+
+
+@dataclasses.dataclass(eq=False, repr=False, kw_only=True)
+class ExperiencedDetector(AdaptingDetector):
+    """A detector that learns across tasks; subclasses say what, in `_learn`.
+
+    Without `meta_fit`, `fit` uses the untrained start.
+
+    Args:
+        standardize: True subtracts the mean and divides by the standard deviation of normal support points, those of
+            the meta-training tasks or, without `meta_fit`, of the one support set; "task" subtracts each support set's
+            own mean, and divides by the standard deviation within training tasks; one for all pixels of images.
+        contamination: a number in (0, 0.5] puts the threshold where that share of new normal points would exceed it,
+            as far as the support points can tell; "auto" puts it at logit 0 (probability one half), or, if neither
+            `meta_fit` nor a labelled anomaly has given the logit a meaning, where 5 % of them would.
+        dtype: "float64" or "float32".
+        device: where to compute, "cpu" or "cuda".
+        random_state: seed or `numpy.random.Generator` for the start and the meta-training tasks.
+
+    Attributes:
+        meta_: what was learnt across tasks, a tree of tensors, set by `meta_fit`.
+        columns_: names of the columns that `meta_fit` saw, None if they had none; those of later points must agree.
+        trained_on_: which units of which population `meta_fit` saw, so that `evaluate` can refuse to test on them.
+        history_: dict of lists, ``loss`` and ``valid_loss`` of a gradient training, set by `meta_fit`.
+        params_: adapted parameters with a task axis of length 1, set by `fit`.
+    """
+
+    standardize: bool | str = True
+    contamination: float | str = "auto"
+    dtype: str = "float64"
+    device: str = "cpu"
+    random_state: object = None
+
+    valid: ClassVar = {
+        "standardize": checks.one_of(True, False, "task"),
+        "dtype": checks.one_of("float32", "float64"),
+        "device": checks.device,
+    }
+    bound = ("standardize",)
+    first_tasks = 100  # drawn to measure location and scale
+
+    def _learn(
+        self, train: TaskFamily, valid: TaskFamily | None, first: Episodes, scaling: Scaling, rng: np.random.Generator,
+        checkpoint=None,
+    ) -> tuple[Tree, dict[str, list[float]]]:  # fmt: skip
+        """What is learnt, and the history of how.
+
+        Args:
+            train, valid: the families that `meta_fit` got.
+            first: raw tasks of `train`, points in rows.
+            scaling: location and scale of their normal support points.
+            rng: source of everything random.
+            checkpoint: what `meta_fit` got.
+        """
+        raise NotImplementedError
+
+    def meta_fit(self, train: TaskFamily, valid: TaskFamily | None = None, checkpoint=None):
+        """Learn across tasks.
+
+        Under ``torchrun`` all processes end with the same detector; where gradients are taken, each takes its share of
+        every meta-batch.
+
+        Args:
+            train: family to learn from.
+            valid: family to choose the best outer step on; its units must not be in `train`.
+            checkpoint: file to write the state of a gradient training to every 20 outer steps. If it exists, training
+                goes on from it; start with the same parameters (only `meta_steps` and `patience` may differ) and
+                families.
+
+        Raises:
+            ValueError: if the families overlap, a parameter is out of range, training diverges, or the checkpoint
+                is another training's.
+        """
+        for name, family in (("train", train), ("valid", valid or train)):
+            check_family(family, name)
+            if not family.anomalous_queries:
+                raise ValueError(f"{name} needs anomalous_queries: without any, calling everything normal is best.")
+        check_disjoint(train, valid)
+        self._check_params()
+        for name, family in (("training", train), ("validation", valid)):
+            ranks.check_same(f"{name} tasks", family and repr(family.identity()))
+        with self._all_or_nothing():
+            vars(self).pop("_wrapped", None)  # take the reader's network as it is now
+            rng = ranks.generator(self.random_state)
+            first = self.draw(train, self.first_tasks, rng)
+            self.image_shape_ = tuple(first.support_x.shape[2:]) if first.support_x.dim() == 4 else None
+            first = first.flat().to(ranks.device(self.device))
+            scaling = self._standardizer.measure(first)
+            learnt, history = self._learn(train, valid, first, scaling, rng, checkpoint)
+            for stale in ("feature_names_in_", "params_", "threshold_", "calibrated_"):
+                vars(self).pop(stale, None)  # what an earlier `fit` left
+            self.meta_, self.history_ = learnt | {"scaling": scaling._asdict()}, history
+            self.n_features_in_, self.trained_on_ = first.support_x.shape[-1], train.identity()
+            self.columns_ = train.feature_names
+            if self.columns_ is not None:
+                self.feature_names_in_ = np.array(train.feature_names, dtype=object)
+            self._bind()
+        return self
+
+
+def points_of(tasks: Episodes, label: int) -> list[np.ndarray]:
+    """The distinct points of one label, by unit, in the order of their names: (n, d) float64 arrays."""
+    x = torch.cat([tasks.support_x, tasks.query_x], 1).cpu().double().numpy()
+    y = torch.cat([tasks.support_y, tasks.query_y], 1).cpu().numpy()
+    units, order = np.unique(tasks.units, return_inverse=True)
+    own = [np.flatnonzero(order == u) for u in range(len(units))]
+    return [np.unique(x[tasks_of][y[tasks_of] == label], axis=0) for tasks_of in own]

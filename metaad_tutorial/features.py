@@ -1,0 +1,181 @@
+"""Features of an ordinary classifier of the training data, and distances in them (chapters 3 to 10)."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor
+
+from . import checks, training
+from .batches import BatchDetector
+from .checkpoint import Checkpoint
+from .convolutions import ConvNet
+from .experienced import detector
+from .inner_loop import gradient_step, inner_loop
+from .losses import cross_entropy
+from .meta_detector import MetaDetector
+from .tree import Tree, mapped
+
+
+@detector
+class PooledFeatures(MetaDetector):
+    r"""Distances in the last hidden layer of an ordinary classifier of the training data.
+
+    A network with features :math:`\phi(x)` and a linear layer on top of them learns to name the training units from
+    their normal points, or to tell anomalies from normal points, without any episode. Of a new task only class means of
+    features are taken, :math:`c_0` and, where anomalies are labelled, :math:`c_1`; the score is
+
+    .. math:: s(x)=a\big(\lVert\phi(x)-c_0\rVert^2-\lVert\phi(x)-c_1\rVert^2\big)+b,
+
+    without the second distance where there are none. Scale a and bias b are those with which s best predicts the query
+    labels of the validation tasks (of the training tasks without any). Chen et al. (2019) found such features to be as
+    good as episodes in few-shot classification.
+
+    Args:
+        embedding: number of features, unless `network` says it.
+        target: what the classifier learns, "units" or "labels"; None is "units" for images, "labels" for other points.
+        normalize: divide features by their length.
+        head_steps: gradient steps on the support set that a linear head takes, from the s above, which is linear in
+            normalised features; needs labelled anomalies.
+        head_lr: their size.
+        meta_tasks: number of tasks whose points are the classifier's training data.
+
+    `meta_batch` is the number of points in each step, 128 if None; `meta_steps` is 1500 if None, and the last step is
+    kept; `meta_lr` is 0.003 for images, else 0.01.
+    """
+
+    embedding: int = 64
+    target: str | None = None
+    normalize: bool = True
+    head_steps: int = 0
+    head_lr: float = 0.1
+    meta_tasks: int = 2000
+
+    valid: ClassVar = {
+        "embedding": checks.integer(1), "target": checks.one_of(None, "units", "labels"),
+        "head_steps": checks.integer(0), "head_lr": checks.positive, "meta_tasks": checks.integer(2),
+    }  # fmt: skip
+    bound = (*MetaDetector.bound, "embedding", "target", "normalize")
+    averaging = 0.98
+
+    def init(self, rng: np.random.Generator, n_features: int) -> Tree:
+        """The network, the layer that names classes while it trains, and what makes a logit of a distance."""
+        n_classes = vars(self).get("_n_classes", 1)
+        start = self.net.init(rng, n_features)
+        width = self.features({"start": start}, torch.zeros(1, 2, n_features, dtype=torch.float64)).shape[-1]
+        own = {
+            "head": torch.zeros(n_classes, width), "offset": torch.zeros(n_classes), "scale": torch.ones(()),
+            "bias": torch.zeros(()),
+        }  # fmt: skip
+        return {"start": start} | {name: value.double() for name, value in own.items()}
+
+    def features(self, meta: Tree, x: Tensor, seen: Tree | None = None) -> Tensor:
+        """phi of the points x (T, N, d), without normalisation: (T, N, q)."""
+        return torch.relu(self.net(meta["start"], x, (seen or {}).get("support")))
+
+    @property
+    def first_tasks(self) -> int:
+        return self.meta_tasks
+
+    @property
+    def _recipe(self) -> tuple[float, int, int]:
+        """Step size, number of steps, and points in each."""
+        usual = (0.003, 1500, 128) if isinstance(self.net, ConvNet) else (0.01, 1500, 128)
+        own = (self.meta_lr, self.meta_steps, self.meta_batch)
+        return tuple(value or default for value, default in zip(own, usual, strict=True))
+
+    def classified(self, meta: Tree, points: Tensor) -> Tensor:
+        """Mean cross-entropy of the classifier on points (B, d + 1), whose last column is their class."""
+        x, target = points[:, :-1], points[:, -1]
+        logit = self.features(meta, x[None])[0] @ meta["head"].T + meta["offset"]
+        if len(meta["head"]) == 1:
+            return cross_entropy(logit[:, 0], target).mean()
+        return F.cross_entropy(logit, target.long())
+
+    def _learn(self, train, valid, first, scaling, rng, checkpoint=None):
+        tasks = self._scaled(scaling, first)
+        x, y = torch.cat([tasks.support_x, tasks.query_x], 1), torch.cat([tasks.support_y, tasks.query_y], 1)
+        if (self.target or ("units" if self.image_shape_ else "labels")) == "units":
+            units, name = np.unique(tasks.units, return_inverse=True)
+            x, y = x[y == 0], torch.as_tensor(name, device=x.device)[:, None].expand_as(y)[y == 0]
+            self._n_classes = len(units)
+        else:
+            x, y, self._n_classes = x.flatten(0, 1), y.flatten(), 1
+        pool = torch.cat([x, y[:, None].to(x)], 1)
+        lr, steps, batch = self._recipe
+        start = mapped(lambda value: value.to(**self._place), self.init(rng, x.shape[-1]))
+        learnt, history = training.meta_train(
+            start, lambda: pool[torch.as_tensor(rng.integers(len(pool), size=batch), device=pool.device)],
+            self.classified, lr=lr, steps=steps, decay=self.averaging, label=type(self).__name__,
+            checkpoint=checkpoint and Checkpoint(self, train, {"pool": pool}, rng, checkpoint),
+        )  # fmt: skip
+        meta = {name: value for name, value in learnt.items() if name not in ("head", "offset")}
+        tasks = self._scaled(scaling, self.draw(valid or train, 100, rng))
+        with torch.no_grad():
+            score = self.logit(self.adapt(meta, tasks.support_x, tasks.support_y), tasks.query_x)
+        line = LogisticRegression(class_weight="balanced").fit(
+            (score / score.std()).reshape(-1, 1).cpu().numpy(), tasks.query_y.flatten().cpu().numpy()
+        )
+        slope = torch.as_tensor(line.coef_[0, 0]) / score.std()
+        return meta | {"scale": slope, "bias": torch.as_tensor(line.intercept_[0]).to(slope)}, history
+
+    def _phi(self, params: Tree, x: Tensor, seen: Tree) -> Tensor:
+        phi = self.features(params, x, seen)
+        return F.normalize(phi, dim=-1) if self.normalize else phi
+
+    def adapt(self, meta: Tree, x: Tensor, y: Tensor) -> Tree:
+        """The class means of the support sets; with labelled anomalies the line between them, fine-tuned if wanted."""
+        seen = self.remembered(x)
+        phi = self._phi(meta, x, seen)
+        normal, anomalous = (phi[y == label].unflatten(0, (len(y), -1)) for label in (0, 1))
+        center = normal.mean(1, keepdim=True)
+        if not anomalous.shape[1]:
+            return meta | seen | {"center": center}
+        other = anomalous.mean(1, keepdim=True)
+        weight = 2 * meta["scale"] * (other - center)
+        gap = (center**2).sum(-1) - (other**2).sum(-1)
+        line = {"weight": weight[:, 0], "bias": (meta["scale"] * gap + meta["bias"])[:, 0]}
+        if self.head_steps:
+            line = self._tuned(line, phi, y)
+        return meta | seen | {"line": line}
+
+    def _tuned(self, line: Tree, phi: Tensor, y: Tensor) -> Tree:
+        """A linear head after gradient steps on the support sets."""
+
+        def loss(w: Tree) -> Tensor:
+            return cross_entropy(_linear(w, phi), y).mean(-1)
+
+        start = {name: value.detach().requires_grad_() for name, value in line.items()}
+        with torch.enable_grad():
+            return inner_loop(loss, start, gradient_step(self.head_lr), self.head_steps, second_order=False)
+
+    def logit(self, params: Tree, x: Tensor) -> Tensor:
+        phi = self._phi(params, x, params)
+        if "line" in params:
+            return _linear(params["line"], phi)
+        return params["scale"] * ((phi - params["center"]) ** 2).sum(-1) + params["bias"]
+
+
+def _linear(line: Tree, phi: Tensor) -> Tensor:
+    return (phi @ line["weight"].unsqueeze(-1)).squeeze(-1) + line["bias"].unsqueeze(-1)
+
+
+@detector
+class BatchFeatures(BatchDetector, PooledFeatures):
+    """`PooledFeatures` with the mean of the batch that is judged in place of that of a support set.
+
+    As with `ACR`, the score of a point depends on the other points in the call, most of which must be normal, and a new
+    domain needs no support set.
+    """
+
+    def adapt(self, meta: Tree, x: Tensor, y: Tensor) -> Tree:
+        """Nothing adapts to a support set."""
+        return meta
+
+    def logit(self, params: Tree, x: Tensor) -> Tensor:
+        phi = self._phi(params, x, {})
+        return params["scale"] * ((phi - phi.mean(1, keepdim=True)) ** 2).sum(-1) + params["bias"]

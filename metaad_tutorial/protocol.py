@@ -1,0 +1,141 @@
+"""A comparison by the book's rules: same units, same number of settings, chosen on other units, several runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from joblib import Parallel, delayed
+from sklearn.base import clone, is_classifier
+
+from .comparison import Comparison, Outcome
+from .detector import Detector
+from .episodes import TaskFamily
+from .evaluation import FIGURES, evaluate, judge
+from .experienced import ExperiencedDetector
+from .overlap import check_disjoint
+from .runtime import progress
+
+
+@dataclasses.dataclass(frozen=True)
+class Contender:
+    """One line of a comparison.
+
+    Args:
+        detector: as for `evaluate`, not trained yet, or a function of `Episodes` that gives scores (T, Q) and decides
+            at 0, such as ``fleet.bayes_scores``.
+        settings: dicts of parameters to choose among; () takes the detector as it is.
+        calibrate: take the threshold with the best balanced accuracy on the validation units.
+    """
+
+    detector: object
+    settings: Sequence[dict] = ()
+    calibrate: bool = False
+
+    @property
+    def sees(self) -> str:
+        """What it has learnt from, and what else it sees of a task than the query point."""
+        known = self.detector
+        if not hasattr(known, "fit"):
+            return "the truth"
+        if isinstance(known, Detector):
+            seen = list(known.sees)
+        else:
+            seen = ["support", "labels"] if is_classifier(known) else ["support"]
+        others = isinstance(known, ExperiencedDetector)
+        return ", ".join((["other tasks"] if others else ["other tasks' scores"] if self.calibrate else []) + seen)
+
+
+def compare(
+    contenders: Mapping[str, Contender], train: TaskFamily, valid: TaskFamily, test: TaskFamily, *,
+    seeds: Sequence[int] = (0,), n_tasks: int = 500, figures: Sequence[str] = ("auroc", "accuracy"),
+    n_jobs: int | None = None,
+) -> Comparison:  # fmt: skip
+    """Judge contenders on held-out units by the rules of this book.
+
+    Every contender with settings has the same number of them. The one with the highest AUROC on the validation units,
+    with the first seed, is trained with every seed and judged on the same tasks of the held-out units.
+
+    Args:
+        contenders: by the name they have in the table.
+        train: what `meta_fit` learns from.
+        valid: where settings, outer steps and thresholds are chosen.
+        test: held-out units.
+        seeds: of the training runs.
+        n_tasks: number of held-out tasks, and of validation tasks for each setting.
+        figures: names of figures of `Evaluation`.
+        n_jobs: trainings at once, as for `joblib.Parallel`; in ``with joblib.parallel_config(backend="dask")`` they
+            run on a Dask cluster.
+
+    Raises:
+        ValueError: if the families overlap, or contenders have settings in different numbers.
+
+    Example:
+        >>> from metaad_tutorial import AADML, Contender, EmpiricalBayes, Fleet, compare
+        >>> fleet = Fleet(n_machines=300)
+        >>> lines = {"AADML": Contender(AADML(meta_steps=20)), "empirical Bayes": Contender(EmpiricalBayes())}
+        >>> print(compare(lines, *fleet.split(random_state=0), n_tasks=60).winner())
+        empirical Bayes
+    """
+    check_disjoint(train, valid, test)
+    counts = {len(contender.settings) for contender in contenders.values()} - {0}
+    if len(counts) > 1:
+        raise ValueError(f"Give every contender the same number of settings, or none; got {sorted(counts)}.")
+    unknown = set(figures) - set(FIGURES)
+    if unknown or "auroc" not in figures:
+        raise ValueError(f"figures must be among {', '.join(FIGURES)}, with auroc; got {list(figures)}.")
+    parallel = Parallel(n_jobs=n_jobs)
+    tries = [(name, setting) for name, c in contenders.items() for setting in c.settings]
+    found = parallel(
+        delayed(_run)(contenders[name], setting, seeds[0], train, valid, valid, n_tasks, ("auroc",))
+        for name, setting in progress(tries, "settings")
+    )
+    chosen = {name: {} for name in contenders}
+    best = dict.fromkeys(contenders, -np.inf)
+    for (name, setting), (results, *_) in zip(tries, found, strict=True):
+        if results["auroc"].mean() > best[name]:
+            chosen[name], best[name] = setting, results["auroc"].mean()
+    runs = [(name, seed) for name in contenders for seed in seeds]
+    done = parallel(
+        delayed(_run)(contenders[name], chosen[name], seed, train, valid, test, n_tasks, figures)
+        for name, seed in progress(runs, "runs")
+    )
+    outcomes = {}
+    for name, contender in contenders.items():
+        results, training, adapting = zip(
+            *(r for (own, _), r in zip(runs, done, strict=True) if own == name), strict=True
+        )
+        stacked = {figure: np.stack([r[figure] for r in results]) for figure in figures}
+        outcomes[name] = Outcome(
+            {f: v.mean(0) for f, v in stacked.items()}, {f: v.mean(1) for f, v in stacked.items()}, chosen[name],
+            len(contender.settings) or 1, float(np.mean(training)), float(np.mean(adapting)), contender.sees,
+        )  # fmt: skip
+    tasks = test.sample(n_tasks, 1)
+    units = list(dict.fromkeys(tasks.units.tolist()))
+    return Comparison(outcomes, units, tuple(seeds), float((tasks.query_y == 0).double().mean()))
+
+
+def _run(
+    contender: Contender, setting: dict, seed: int, train, valid, family, n_tasks: int, figures
+) -> tuple[dict[str, np.ndarray], float, float]:
+    """Figures by unit, and CPU-seconds of training and of adapting."""
+    torch.set_num_threads(1)
+    detector = clone(contender.detector) if hasattr(contender.detector, "get_params") else contender.detector
+    begin = time.process_time()
+    if hasattr(detector, "get_params"):
+        own = {"random_state": seed} if "random_state" in detector.get_params() else {}
+        detector.set_params(**own, **setting)
+    if isinstance(detector, ExperiencedDetector):
+        detector.meta_fit(train, valid)
+    if contender.calibrate:
+        detector.calibrate(valid, None, n_tasks, 2)
+    trained = time.process_time()
+    if hasattr(detector, "fit"):
+        result = evaluate(detector, family, n_tasks, 1)
+    else:
+        episodes = family.sample(n_tasks, 1)
+        result = judge(episodes, detector(episodes))
+    return {f: result.by_unit(f) for f in figures}, trained - begin, time.process_time() - trained
