@@ -17,6 +17,7 @@ from .families.classes import class_tasks, table_tasks
 from .families.domains import Domains, domain_tasks, leave_one_out
 from .families.fleet import Fleet
 from .features import BatchFeatures, PooledFeatures
+from .images import load_images
 from .maml import MAML, Reptile
 from .meta_aae import MetaAAE
 from .meta_detector import MetaDetector
@@ -73,6 +74,7 @@ __all__ = [
     "leave_one_out",
     "load",
     "load_classes",
+    "load_images",
     "load_table",
     "meta_train",
     "mgd",

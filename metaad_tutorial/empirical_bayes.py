@@ -15,7 +15,7 @@ from .experienced import ExperiencedDetector, detector, points_of
 from .tree import Tree
 
 
-def moments(normal: list[np.ndarray], anomalous: list[np.ndarray]) -> dict[str, np.ndarray]:
+def moments(normal: list[np.ndarray], anomalous: list[np.ndarray], shared: bool = True) -> dict[str, np.ndarray]:
     r"""What units have in common, estimated from the points of some of them.
 
     With class means :math:`\bar x_{u0}, \bar x_{u1}` of unit u out of :math:`n_{u0}, n_{u1}` points, the covariance
@@ -28,14 +28,19 @@ def moments(normal: list[np.ndarray], anomalous: list[np.ndarray]) -> dict[str, 
 
     Args:
         normal, anomalous: (n, d) points of each unit, at least 2 units.
+        shared: whether both classes have one covariance within, that of all points around their class's mean.
     """
-    means = [np.array([x.mean(0) for x in points]) for points in (normal, anomalous)]
-    noise, within = [], []
-    for points, mean in zip((normal, anomalous), means, strict=True):
-        rest = np.concatenate([x - m for x, m in zip(points, mean, strict=True)])
-        freedom = max(1, len(rest) - len(points))
-        within.append(ledoit_wolf(rest, assume_centered=True)[0] * len(rest) / freedom)
-        noise.append(within[-1] * np.mean([1 / len(x) for x in points]))
+    classes = (normal, anomalous)
+    means = [np.array([x.mean(0) for x in points]) for points in classes]
+    rest = [
+        np.concatenate([x - m for x, m in zip(points, own, strict=True)])
+        for points, own in zip(classes, means, strict=True)
+    ]
+    freedom = [len(x) - len(points) for x, points in zip(rest, classes, strict=True)]
+    if shared:
+        rest, freedom = [np.concatenate(rest)] * 2, [sum(freedom)] * 2
+    within = [ledoit_wolf(x, assume_centered=True)[0] * len(x) / max(1, n) for x, n in zip(rest, freedom, strict=True)]
+    noise = [S * np.mean([1 / len(x) for x in points]) for S, points in zip(within, classes, strict=True)]
     shift = means[1] - means[0]
 
     def between(values: np.ndarray, noise: np.ndarray) -> np.ndarray:
@@ -110,6 +115,10 @@ class EmpiricalBayes(ExperiencedDetector):
         unknown: share, 0 to 1, of anomalies that are shifted as far as known ones, but in any direction (equation
             ``meta-aae-hedge``). With 1 the score is a function of the pooled Mahalanobis distance. A score with a share
             above 0 has no gradient.
+        shared: whether both classes have one covariance within units; otherwise each has its own, of which outliers
+            of a class of heavy tails make much.
+        certain: take the posterior means as if they were true, and forget how uncertain they are. With a shared
+            covariance the score is then linear in x, which heavy tails hurt less.
         meta_tasks: number of tasks to learn from.
 
     Example:
@@ -120,9 +129,12 @@ class EmpiricalBayes(ExperiencedDetector):
     """
 
     unknown: float = 0.0
+    shared: bool = True
+    certain: bool = False
     meta_tasks: int = 1000
 
     valid: ClassVar = {"unknown": checks.number(min_val=0, max_val=1), "meta_tasks": checks.integer(2)}
+    bound = (*ExperiencedDetector.bound, "shared")
 
     @property
     def first_tasks(self) -> int:
@@ -132,7 +144,7 @@ class EmpiricalBayes(ExperiencedDetector):
         if len(np.unique(first.units)) < 2:
             raise ValueError("train has a single unit: how units differ takes at least 2 to see.")
         tasks = self._scaled(scaling, first)
-        known = moments(points_of(tasks, 0), points_of(tasks, 1))
+        known = moments(points_of(tasks, 0), points_of(tasks, 1), self.shared)
         return {name: torch.as_tensor(value).to(**self._place) for name, value in known.items()}, {}
 
     def init(self, rng: np.random.Generator, n_features: int) -> Tree:
@@ -146,6 +158,8 @@ class EmpiricalBayes(ExperiencedDetector):
     def adapt(self, meta: Tree, x: Tensor, y: Tensor) -> Tree:
         normal, anomalous = (x[y == label].unflatten(0, (len(y), -1)) for label in (0, 1))
         center, spread = posterior(meta, normal, anomalous)
+        if self.certain:
+            spread = torch.stack([meta["within"], meta["within_anomalous"]])[None]
         precision = torch.linalg.inv(spread)
         shift = meta["between_shift"] + torch.outer(meta["shift"], meta["shift"])
         return {

@@ -50,10 +50,11 @@ class Contender:
 
 
 def compare(
-    contenders: Mapping[str, Contender], train: TaskFamily, valid: TaskFamily, test: TaskFamily, *,
+    contenders: Mapping[str, Contender], train: TaskFamily, valid: TaskFamily,
+    test: TaskFamily | Mapping[str, TaskFamily], *,
     seeds: Sequence[int] = (0,), n_tasks: int = 500, figures: Sequence[str] = ("auroc", "accuracy"),
     n_jobs: int | None = None,
-) -> Comparison:  # fmt: skip
+) -> Comparison | dict[str, Comparison]:  # fmt: skip
     """Judge contenders on held-out units by the rules of this book.
 
     Every contender with settings has the same number of them. The one with the highest AUROC on the validation units,
@@ -63,7 +64,7 @@ def compare(
         contenders: by the name they have in the table.
         train: what `meta_fit` learns from.
         valid: where settings, outer steps and thresholds are chosen.
-        test: held-out units.
+        test: held-out units; several families of them by name give a comparison each, of the same trainings.
         seeds: of the training runs.
         n_tasks: number of held-out tasks, and of validation tasks for each setting.
         figures: names of figures of `Evaluation`.
@@ -80,7 +81,9 @@ def compare(
         >>> print(compare(lines, *fleet.split(random_state=0), n_tasks=60).winner())
         empirical Bayes
     """
-    check_disjoint(train, valid, test)
+    tests = test if isinstance(test, Mapping) else {"": test}
+    for family in tests.values():
+        check_disjoint(train, valid, family)
     counts = {len(contender.settings) for contender in contenders.values()} - {0}
     if len(counts) > 1:
         raise ValueError(f"Give every contender the same number of settings, or none; got {sorted(counts)}.")
@@ -90,38 +93,43 @@ def compare(
     parallel = Parallel(n_jobs=n_jobs)
     tries = [(name, setting) for name, c in contenders.items() for setting in c.settings]
     found = parallel(
-        delayed(_run)(contenders[name], setting, seeds[0], train, valid, valid, n_tasks, ("auroc",))
+        delayed(_run)(contenders[name], setting, seeds[0], train, valid, {"": valid}, n_tasks, ("auroc",))
         for name, setting in progress(tries, "settings")
     )
     chosen = {name: {} for name in contenders}
     best = dict.fromkeys(contenders, -np.inf)
-    for (name, setting), (results, *_) in zip(tries, found, strict=True):
-        if results["auroc"].mean() > best[name]:
-            chosen[name], best[name] = setting, results["auroc"].mean()
+    for (name, setting), (_, results) in zip(tries, found, strict=True):
+        if (mean := results[""][0]["auroc"].mean()) > best[name]:
+            chosen[name], best[name] = setting, mean
     runs = [(name, seed) for name in contenders for seed in seeds]
     done = parallel(
-        delayed(_run)(contenders[name], chosen[name], seed, train, valid, test, n_tasks, figures)
+        delayed(_run)(contenders[name], chosen[name], seed, train, valid, tests, n_tasks, figures)
         for name, seed in progress(runs, "runs")
     )
-    outcomes = {}
-    for name, contender in contenders.items():
-        results, training, adapting = zip(
-            *(r for (own, _), r in zip(runs, done, strict=True) if own == name), strict=True
-        )
-        stacked = {figure: np.stack([r[figure] for r in results]) for figure in figures}
-        outcomes[name] = Outcome(
-            {f: v.mean(0) for f, v in stacked.items()}, {f: v.mean(1) for f, v in stacked.items()}, chosen[name],
-            len(contender.settings) or 1, float(np.mean(training)), float(np.mean(adapting)), contender.sees,
-        )  # fmt: skip
-    tasks = test.sample(n_tasks, 1)
-    units = list(dict.fromkeys(tasks.units.tolist()))
-    return Comparison(outcomes, units, tuple(seeds), float((tasks.query_y == 0).double().mean()))
+    found = {}
+    for key, family in tests.items():
+        outcomes = {}
+        for name, contender in contenders.items():
+            own = [run for (owner, _), run in zip(runs, done, strict=True) if owner == name]
+            stacked = {f: np.stack([results[key][0][f] for _, results in own]) for f in figures}
+            outcomes[name] = Outcome(
+                by_unit={f: values.mean(0) for f, values in stacked.items()},
+                by_seed={f: values.mean(1) for f, values in stacked.items()},
+                setting=chosen[name], tried=len(contender.settings) or 1, sees=contender.sees,
+                training=float(np.mean([training for training, _ in own])),
+                adapting=float(np.mean([results[key][1] for _, results in own])),
+            )  # fmt: skip
+        tasks = family.sample(n_tasks, 1)
+        never = float((tasks.query_y == 0).double().mean())
+        found[key] = Comparison(outcomes, list(dict.fromkeys(tasks.units.tolist())), tuple(seeds), never)
+    return found if isinstance(test, Mapping) else found[""]
 
 
 def _run(
-    contender: Contender, setting: dict, seed: int, train, valid, family, n_tasks: int, figures
-) -> tuple[dict[str, np.ndarray], float, float]:
-    """Figures by unit, and CPU-seconds of training and of adapting."""
+    contender: Contender, setting: dict, seed: int, train: TaskFamily, valid: TaskFamily,
+    tests: Mapping[str, TaskFamily], n_tasks: int, figures: Sequence[str],
+) -> tuple[float, dict[str, tuple[dict[str, np.ndarray], float]]]:  # fmt: skip
+    """CPU-seconds of training; for each family figures by unit, and CPU-seconds of adapting."""
     torch.set_num_threads(1)
     detector = clone(contender.detector) if hasattr(contender.detector, "get_params") else contender.detector
     begin = time.process_time()
@@ -132,10 +140,13 @@ def _run(
         detector.meta_fit(train, valid)
     if contender.calibrate:
         detector.calibrate(valid, None, n_tasks, 2)
-    trained = time.process_time()
-    if hasattr(detector, "fit"):
-        result = evaluate(detector, family, n_tasks, 1)
-    else:
-        episodes = family.sample(n_tasks, 1)
-        result = judge(episodes, detector(episodes))
-    return {f: result.by_unit(f) for f in figures}, trained - begin, time.process_time() - trained
+    training, results = time.process_time() - begin, {}
+    for key, family in tests.items():
+        begin = time.process_time()
+        if hasattr(detector, "fit"):
+            judged = evaluate(detector, family, n_tasks, 1)
+        else:
+            episodes = family.sample(n_tasks, 1)
+            judged = judge(episodes, detector(episodes))
+        results[key] = {figure: judged.by_unit(figure) for figure in figures}, time.process_time() - begin
+    return training, results

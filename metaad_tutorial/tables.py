@@ -77,14 +77,14 @@ class TableInfo:
 TABLES = {name: TableInfo(**{"name": name, "group": name} | known) for name, known in _KNOWN["tables"].items()}
 
 
-def _path(folder: str, file: str) -> Path:
+def data_file(folder: str, file: str) -> Path:
     """The path of a data file; `folder` starts with its package, which is not imported."""
     package, _, inside = folder.partition("/")
     spec = importlib.util.find_spec(package)
     path = Path(spec.submodule_search_locations[0], inside, file) if spec else Path()
     if not path.is_file():
         problem = f"has no file {file} in this version" if spec else "is not installed"
-        what = f"This table lies in the package {package.replace('_', '-')}, which {problem}."
+        what = f"These data lie in the package {package.replace('_', '-')}, which {problem}."
         raise ImportError(f'{what} In a copy of this project, run: pip install ".[data]"')
     return path
 
@@ -116,7 +116,7 @@ def _assemble(names, rows, label, levels=None, drop=(), group=None, align=False)
 def _attributes(file: str, **options) -> tuple:
     """A file with an `@attribute` header (KEEL, ARFF); the class is the last attribute."""
     levels, rows = {}, []
-    for line in _path(FOLDER, file).read_text("utf-8", "replace").splitlines():
+    for line in data_file(FOLDER, file).read_text("utf-8", "replace").splitlines():
         if match := re.match(r"@attribute\s+([^\s{]+)\s*(?:\{(.*)\})?", line, re.IGNORECASE):
             levels[match[1]] = match[2] and [word.strip() for word in match[2].split(",")]
         elif line.strip() and line[0] not in "@%":
@@ -128,7 +128,7 @@ def _delimited(files, names=(), label="class", sep=",", folder=FOLDER, **options
     """Plain text; without `names` the first line holds them. `sep` "" means blanks."""
     rows = []
     for file in files:
-        path = _path(folder, file)
+        path = data_file(folder, file)
         with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as text:
             lines = text.read().replace('"', "").splitlines()
         rows += [[v.strip() for v in line.split(sep or None)] for line in lines if line.strip()]

@@ -41,7 +41,7 @@ def units(n_units, n_normal, n_anomalous, seed=0):
 
 @pytest.mark.parametrize(("n_normal", "n_anomalous"), [(30, 20), (4, 2)])
 def test_moments_are_those_of_the_units_whatever_their_size(n_normal, n_anomalous):
-    found = moments(*units(8000, n_normal, n_anomalous))
+    found = moments(*units(8000, n_normal, n_anomalous), shared=False)
     for name, true in KNOWN.items():
         assert np.abs(found[name] - true).max() < 0.2, name  # 4 and 2 points a unit add noise of 0.5 to covariances
 
@@ -49,19 +49,26 @@ def test_moments_are_those_of_the_units_whatever_their_size(n_normal, n_anomalou
 def test_noise_of_the_means_is_taken_off():
     """Without it, the covariance of the means of 2 points would be half the covariance within too large."""
     normal, anomalous = units(8000, 2, 2)
-    found = moments(normal, anomalous)["between"]
+    found = moments(normal, anomalous, shared=False)["between"]
     raw = np.cov(np.array([x.mean(0) for x in normal]).T)
     assert np.abs(raw - KNOWN["between"] - KNOWN["within"] / 2).max() < 0.2
     assert np.abs(found - KNOWN["between"]).max() < 0.2 < np.abs(raw - KNOWN["between"]).max()
 
 
+def test_a_shared_covariance_is_that_of_all_points():
+    apart, together = (moments(*units(4000, 12, 6), shared=shared) for shared in (False, True))
+    assert np.array_equal(together["within"], together["within_anomalous"])
+    want = (11 * apart["within"] + 5 * apart["within_anomalous"]) / 16
+    assert np.allclose(together["within"], want, rtol=0, atol=0.005)
+
+
 def test_covariances_are_never_negative_and_few_points_leave_none_within_singular():
     rng = np.random.default_rng(0)
     same = [rng.normal(size=(3, D)) for _ in range(40)]  # units that do not differ
-    found = moments(same, [rng.normal(size=(3, D)) for _ in range(40)])
+    found = moments(same, [rng.normal(size=(3, D)) for _ in range(40)], shared=False)
     for name in ("between", "between_shift"):
         assert np.linalg.eigvalsh(found[name]).min() > -1e-12
-    few = moments(*units(2, 2, 2))  # 2 degrees of freedom in 3 dimensions
+    few = moments(*units(2, 2, 2), shared=False)  # 2 degrees of freedom in 3 dimensions
     assert min(np.linalg.eigvalsh(few[name]).min() for name in ("within", "within_anomalous")) > 1e-3
 
 
@@ -194,6 +201,17 @@ def test_it_beats_one_machine_alone_with_ten_others():
 
 
 # --- Around it ----------------------------------------------------------------------------------------
+
+
+def test_posterior_means_that_are_certain_make_a_line():
+    train, _, test = Fleet().split(random_state=0)
+    task = test.sample(1, 0)
+    x, y, q = task.support_x[0].numpy(), task.support_y[0].numpy(), task.query_x[0].numpy()
+    for certain in (True, False):
+        detector = EmpiricalBayes(certain=certain, random_state=0).meta_fit(train).fit(x, y)
+        score = detector.anomaly_score(np.concatenate([q, (q[:-1] + q[1:]) / 2]))
+        between = (score[: len(q) - 1] + score[1 : len(q)]) / 2
+        assert np.allclose(score[len(q) :], between, rtol=0, atol=1e-9) is certain
 
 
 def test_a_file_brings_it_back(tmp_path):

