@@ -15,6 +15,7 @@ import dataclasses
 import datetime
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 # One thread, before any library reads it.
@@ -44,6 +45,7 @@ from metaad_tutorial import (
 
 RESULTS = Path(__file__).parent / "results" / "evidence"
 SEEDS = (0, 1, 2, 3, 4)
+Found = Iterator[tuple[str, Comparison]]
 
 
 # --- 1. The fleet -------------------------------------------------------------------------------------
@@ -90,13 +92,12 @@ def learners(deep: bool) -> dict[str, Contender]:
     }  # fmt: skip
 
 
-def fleet(quick: bool, jobs: int) -> dict[str, Comparison]:
+def fleet(quick: bool, jobs: int) -> Found:
     """One direction and a plane of them, as they are and warped; with labelled anomalies and without.
 
-    Settings are chosen with the most machines; the few have no better way to choose them. Fewer sizes are tried on the
-    warped fleets, whose trainings are long.
+    Settings are chosen with the most machines; the few have no better way to choose them. On the warped fleets, whose
+    trainings are long, one size is tried.
     """
-    found = {}
     for labels, warp, directions in ((a, b, c) for a in (True, False) for b in (0.0, 1.2) for c in (1, 2)):
         shots = {"normal_shots": 5, "anomalous_shots": 2} if labels else {"normal_shots": 10, "anomalous_shots": 0}
         family = Fleet(**shots, directions=directions, warp=warp)
@@ -105,34 +106,27 @@ def fleet(quick: bool, jobs: int) -> dict[str, Comparison]:
         if not labels:
             del everybody["AADML"]  # it needs both classes
         kind = f"{'warped ' if warp else ''}{'plane' if directions == 2 else 'line'}"
-        sizes = (300,) if not labels else (300, 50, 10) if warp else (300, 100, 50, 25, 10)
-        for n in sizes[: 1 if quick else None]:
+        sizes = (300, 100, 50, 25, 10) if labels and not warp else (1500,) if warp else (300,)
+        for n in sizes:
             part = train.restrict(train.units[:n])
             name = f"{'few-shot' if labels else 'one-class'}, {kind}, {n} machines"
-            found[name] = run(everybody, part, valid, test, quick, jobs, name)
-            everybody = settled(everybody, found[name])
-            if quick:
-                return found
-    return found
+            found = run(everybody, part, valid, test, quick, jobs)
+            yield name, found
+            everybody = settled(everybody, found)
 
 
-def run(everybody, train, valid, test, quick, jobs, name, n_tasks=500, seeds=SEEDS):
-    """One comparison, printed."""
-    found = compare(
+def run(everybody, train, valid, test, quick, jobs, n_tasks=500, seeds=SEEDS):
+    """One comparison."""
+    return compare(
         everybody, train, valid, test, seeds=seeds[: 1 if quick else None], n_tasks=40 if quick else n_tasks,
         n_jobs=jobs,
     )  # fmt: skip
-    for part, result in found.items() if isinstance(found, dict) else [("", found)]:
-        print(f"{name} {part}\n{result}\n", flush=True)
-    return found
 
 
 def settled(everybody: dict[str, Contender], found: Comparison) -> dict[str, Contender]:
     """The same contenders with the settings that were chosen."""
-    return {
-        n: dataclasses.replace(c, settings=[found.outcomes[n].setting]) if c.settings else c
-        for n, c in everybody.items()
-    }
+    chosen = {name: [found.outcomes[name].setting] for name, contender in everybody.items() if contender.settings}
+    return {name: dataclasses.replace(c, settings=chosen.get(name, ())) for name, c in everybody.items()}
 
 
 # --- 2. Letters and digits ----------------------------------------------------------------------------
@@ -149,7 +143,7 @@ class ShiftedNeighbor(NearestNeighbor):
         super()._fit(np.concatenate(moved), np.tile(y, 9))
 
 
-def letters(quick: bool, jobs: int) -> dict[str, Comparison]:
+def letters(quick: bool, jobs: int) -> Found:
     """One class of letters; learnt from Latin, Greek and Cyrillic, judged on other scripts and on handwriting."""
     seen = Glyphs(5, 0, 15, 15).of_scripts("Latin", "Greek", "Cyrillic")
     train, valid = seen.split((0.85, 0.15), random_state=0)
@@ -175,17 +169,17 @@ def letters(quick: bool, jobs: int) -> dict[str, Comparison]:
             {"network": convolutions["small"], "meta_steps": 500, "head_only": True, "learn_lr": "parameter"},
             {"network": convolutions["wide"], "meta_steps": 500, "head_only": True, "learn_lr": "parameter"},
         ]),
-        "prototypes": Contender(PrototypicalDetector(dtype="float32"), [
-            {}, {"network": embeddings["wide"], "meta_lr": 0.01}, {"meta_steps": 1000},
+        "prototypes": Contender(PrototypicalDetector(dtype="float32", meta_lr=0.01, meta_batch=8), [
+            {"meta_steps": 450}, {"network": embeddings["wide"], "meta_steps": 450}, {"meta_steps": 1000},
         ]),
     }  # fmt: skip
-    return run(everybody, train, valid, tests, quick, jobs, "letters", n_tasks=400)
+    yield from run(everybody, train, valid, tests, quick, jobs, n_tasks=400).items()
 
 
 # --- 6. Invented anomalies ----------------------------------------------------------------------------
 
 
-def hedge(quick: bool, jobs: int) -> dict[str, Comparison]:
+def hedge(quick: bool, jobs: int) -> Found:
     """The meta-learned AAE beside the plug-in hedge, for known faults and for new ones at right angles."""
     train, valid, test = Fleet(10, 0).split(random_state=0)
     lines = {}
@@ -197,7 +191,7 @@ def hedge(quick: bool, jobs: int) -> dict[str, Comparison]:
         }
     lines["MetaAAE without own loss, 0.75"] = Contender(MetaAAE(weight=0.0))
     tests = {"known": test, "new": test.turned(90)}
-    return run(lines, train, valid, tests, quick, jobs, "hedge", seeds=tuple(range(10)))
+    yield from run(lines, train, valid, tests, quick, jobs, seeds=tuple(range(10))).items()
 
 
 PARTS = {"fleet": fleet, "letters": letters, "hedge": hedge}
@@ -219,15 +213,23 @@ def save(name: str, found: dict[str, Comparison], out: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", choices=[[], *PARTS], help="parts to measure; none is all")
+    parser.add_argument("parts", nargs="*", help=f"parts to measure, of {', '.join(PARTS)}; none is all")
     parser.add_argument("--quick", action="store_true", help="one small run of each part, for trying the script")
     parser.add_argument("--jobs", type=int, default=1, help="trainings side by side")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the results")
     args = parser.parse_args()
+    if unknown := set(args.parts) - set(PARTS):
+        parser.error(f"there is no part {', '.join(sorted(unknown))}")
     if args.quick and args.out == RESULTS:
         parser.error("a trial must not replace results: give it --out DIR")
     for part in args.parts or PARTS:
-        save(part, PARTS[part](args.quick, args.jobs), args.out)
+        found = {}
+        for name, comparison in PARTS[part](args.quick, args.jobs):
+            print(f"{part}: {name}\n{comparison}\n", flush=True)
+            found[name] = comparison
+            save(part, found, args.out)  # after each, for they take long
+            if args.quick:
+                break
 
 
 if __name__ == "__main__":

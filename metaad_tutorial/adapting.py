@@ -91,7 +91,8 @@ class AdaptingDetector(Method, Detector):
         return self.logit(params, Scaling(**params["scaling"])(x).to(**self._place))
 
     def _raw(self, X: np.ndarray) -> Tensor:
-        return torch.as_tensor(np.array(X)[None], device=ranks.device(self.device))  # a copy: X may be read-only
+        own = np.array(X, order="C")  # a copy: X may be read-only, or by columns, which moves last bits
+        return torch.as_tensor(own[None], device=ranks.device(self.device))
 
     def _fit(self, X: np.ndarray, y: np.ndarray) -> None:
         self.params_ = self._adapted(self._raw(X), self._raw(y))
