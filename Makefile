@@ -30,7 +30,7 @@ unexport METAAD_PROGRESS
 
 .DEFAULT_GOAL := help
 .PHONY: help setup book test test-unit test-notebooks test-portable notebooks check-notebooks lab \
-        serve lint format bench bench-glyphs bench-aae bench-evidence check-pages linkcheck lock clean distclean
+        serve lint format bench bench-glyphs bench-aae bench-evidence bench-omniglot check-pages linkcheck lock clean distclean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -97,8 +97,11 @@ bench-glyphs: $(STAMP) ## Train longer on the glyphs (about 20 minutes)
 bench-aae: $(STAMP) ## Compare the autoencoder with its parts and baselines (about 10 minutes)
 	$(BIN)/python benchmarks/aae.py $(ARGS)
 
-bench-evidence: $(STAMP) ## Compare all methods with all opponents (hours; a part: ARGS="fleet")
-	$(BIN)/python benchmarks/evidence.py $(ARGS)
+bench-evidence: $(BENCH)/.installed-$(PEERS) ## Compare all methods with all opponents (hours; a part: ARGS="fleet")
+	$(BENCH)/bin/python benchmarks/evidence.py $(ARGS)
+
+bench-omniglot: $(STAMP) ## The same on Omniglot (two hours; DATA=folder with its two zip files)
+	$(BIN)/python benchmarks/omniglot.py --data "$(DATA)" $(ARGS)
 
 $(BENCH)/.installed-$(PEERS): | $(STAMP)
 	@bash benchmarks/setup_env.sh "$(VENV)" "$(BENCH)"

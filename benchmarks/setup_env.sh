@@ -21,7 +21,7 @@ install() { "$main/bin/uv" pip install -q --python "$venv/bin/python" -c require
 
 say "making $venv"
 "$main/bin/uv" venv -q --clear --python "$main/bin/python" "$venv"
-install -e .
+install -e ".[data]"
 while read -r peer; do
   install "$peer" || say "$peer cannot be installed (the reason is above)"
 done < <(grep -v '^#' benchmarks/requirements.txt)

@@ -14,8 +14,12 @@ from .episodes import Episodes, TaskFamily
 from .evaluation import Evaluation, evaluate, judge
 from .experienced import ExperiencedDetector
 from .families.classes import class_tasks, table_tasks
+from .families.common_columns import common_columns
+from .families.common_tasks import common_tasks
 from .families.domains import Domains, domain_tasks, leave_one_out
 from .families.fleet import Fleet
+from .families.speakers import speaker_tasks
+from .families.stored import StoredTasks
 from .features import BatchFeatures, PooledFeatures
 from .images import load_images
 from .maml import MAML, Reptile
@@ -63,9 +67,12 @@ __all__ = [
     "PooledLogistic",
     "PrototypicalDetector",
     "Reptile",
+    "StoredTasks",
     "TaskFamily",
     "check_disjoint",
     "class_tasks",
+    "common_columns",
+    "common_tasks",
     "compare",
     "domain_tasks",
     "evaluate",
@@ -80,6 +87,7 @@ __all__ = [
     "mgd",
     "query_loss",
     "set_reproducible",
+    "speaker_tasks",
     "table_tasks",
 ]  # fmt: skip
 __version__ = "0.1.0"

@@ -52,11 +52,11 @@ class Comparison:
 
     def interval(self, name: str, figure: str = "auroc", over: str = "units") -> Interval:
         """Mean of a figure and its 95 % interval over "units", each averaged over seeds, or over "seeds"."""
-        return interval(self._of(name, figure, over))
+        return _bounded(self._of(name, figure, over), 0)
 
     def minus(self, name: str, other: str, figure: str = "auroc", over: str = "units") -> Interval:
         """Mean difference of a figure and its 95 % interval, paired by unit or by seed."""
-        return interval(self._of(name, figure, over) - self._of(other, figure, over))
+        return _bounded(self._of(name, figure, over) - self._of(other, figure, over), -1)
 
     def _of(self, name: str, figure: str, over: str) -> np.ndarray:
         if name not in self.outcomes:
@@ -102,13 +102,15 @@ class Comparison:
         return f"<table><caption>{self.caption}</caption><tr>{top}</tr>{''.join(cells)}</table>"
 
     def to_dict(self) -> dict:
-        """Everything as plain lists and numbers, for JSON; figures to four decimals."""
+        """Everything as plain lists and numbers, for JSON; figures to four decimals, a network by its name."""
 
         def plain(figures: dict) -> dict:
             return {name: np.round(values, 4).tolist() for name, values in figures.items()}
 
         outcomes = {
-            name: vars(o) | {"by_unit": plain(o.by_unit), "by_seed": plain(o.by_seed)}
+            name: vars(o)
+            | {"by_unit": plain(o.by_unit), "by_seed": plain(o.by_seed)}
+            | {"setting": {key: _shown(value) for key, value in o.setting.items()}}
             for name, o in self.outcomes.items()
         }
         return {"outcomes": outcomes, "units": self.units, "seeds": list(self.seeds), "never": self.never}
@@ -121,3 +123,13 @@ class Comparison:
             for name, o in values["outcomes"].items()
         }
         return cls(outcomes, values["units"], tuple(values["seeds"]), values["never"])
+
+
+def _shown(value):
+    """A parameter as JSON can hold it."""
+    return value if isinstance(value, int | float | str | tuple | list | dict | None) else repr(value)
+
+
+def _bounded(values: np.ndarray, least: float) -> Interval:
+    """The interval of a figure between `least` and 1, which ends where the figure does."""
+    return Interval(*np.clip(interval(values), least, 1).tolist())

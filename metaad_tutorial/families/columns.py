@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 
-def _numbers(values, name: str) -> np.ndarray:
-    """Finite float64 values."""
+def _numbers(values, name: str, missing: str) -> np.ndarray:
+    """Finite float64 values; NaN may stand for a missing one unless `missing` is "error"."""
     try:
         values = np.asarray(values)
         if values.dtype.kind in "cmM":
@@ -16,26 +16,42 @@ def _numbers(values, name: str) -> np.ndarray:
         raise ValueError(
             f"{name} must hold numbers ({error}): encode words and dates, impute or drop missing values first."
         ) from None
-    if not np.isfinite(values).all():
-        raise ValueError(f"{name} contains NaN or infinity: impute or drop those values first.")
+    if missing == "error" and not np.isfinite(values).all():
+        raise ValueError(
+            f'{name} contains NaN or infinity: impute or drop those values first, or let table_tasks(missing="median") '
+            "replace NaN."
+        )
+    if np.isinf(values).any():
+        raise ValueError(f"{name} contains infinity: only NaN stands for a missing value.")
     return values
 
 
-def read_points(X, name: str) -> tuple[np.ndarray, tuple | None]:
-    """(n, d) or (n, h, w) finite float64 points, and the names of their columns if X is a DataFrame.
+def filled(points: np.ndarray, shots: int) -> np.ndarray:
+    """Points (n, d) with the median of a column over the first `shots` for its NaN; a column without any value is 0."""
+    if not (unknown := np.isnan(points)).any():
+        return points
+    empty = unknown[:shots].all(0)
+    points = np.where(empty, 0.0, points)
+    return np.where(np.isnan(points), np.nanmedian(points[:shots], 0), points)
+
+
+def read_points(X, name: str, missing: str = "error") -> tuple[np.ndarray, tuple | None]:
+    """(n, d) or (n, h, w) float64 points, and the names of their columns if X is a DataFrame.
+
+    They are finite, but for NaN if `missing` is not "error".
 
     Raises:
         ValueError: naming what is not a number, in which column of what.
     """
     if (columns := getattr(X, "columns", None)) is None:
-        points = _numbers(X, name)
+        points = _numbers(X, name, missing)
         if points.ndim < 2:
             raise ValueError(f"{name} must be an array of points, (n, d) or (n, h, w), got shape {points.shape}.")
         return points, None
     columns = tuple(columns)
     if len(set(columns)) < len(columns):
         raise ValueError(f"{name} has several columns of one name: {list(columns)}.")
-    values = [_numbers(X[column], f"{name}, column {column!r}") for column in columns]
+    values = [_numbers(X[column], f"{name}, column {column!r}", missing) for column in columns]
     return np.reshape(values, (len(columns), len(X))).T, columns
 
 

@@ -1,0 +1,126 @@
+"""What the stored comparisons say together: which way of using experience wins where, by how much, and from how many
+machines on. Reads the JSON files of `evidence.py` and `omniglot.py`; measures nothing.
+
+    python benchmarks/evidence_report.py
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+
+from metaad_tutorial import Comparison, plots
+
+RESULTS = Path(__file__).parent / "results" / "evidence"
+LIMIT = "limit"
+# The ways of using experience, and what the methods that stand for them are called in the comparisons.
+WAYS = {
+    "nearest neighbour": ("nearest neighbour", "pixels, nearest neighbour", "5-NN"),
+    "logistic": ("centred logistic", "logistic, real"),
+    "empirical Bayes": ("empirical Bayes",),
+    "features": ("pooled features", "features, real"),
+    "AADML": ("AADML",),
+    "MAML": ("MAML",),
+    "prototypes": ("prototypes", "prototypes, real"),
+}
+# File, comparison, and what the family is called in the table.
+ROWS = [
+    ("fleet", "few-shot, line, 300 machines", "fleet, one direction"),
+    ("fleet", "few-shot, plane, 300 machines", "fleet, plane"),
+    ("fleet", "few-shot, plane, 10 machines", "fleet, plane, 10 machines"),
+    ("fleet", "few-shot, warped line, 1500 machines", "warped, one direction"),
+    ("fleet", "few-shot, warped plane, 1500 machines", "warped, plane"),
+    ("fleet", "one-class, line, 300 machines", "one class, one direction"),
+    ("fleet", "one-class, plane, 300 machines", "one class, plane"),
+    ("fleet", "one-class, warped plane, 1500 machines", "one class, warped, plane"),
+    ("letters", "Armenian and Georgian, 5 shots", "printed letters, 5 shots"),
+    ("letters", "mnist, 5 shots", "handwriting, 5 shots"),
+    ("letters", "mnist, 1 shots", "handwriting, 1 shot"),
+    ("letters", "digits, 5 shots", "8 x 8 digits, 5 shots"),
+    ("omniglot", "5 drawings", "Omniglot, 5 drawings"),
+    ("speakers", "13 training speakers, known kinds", "speakers, known kinds"),
+    ("speakers", "13 training speakers, new kinds", "speakers, new kinds"),
+    ("speakers", "2 training speakers, known kinds", "speakers, 2 to learn from"),
+    ("tables", "40 normal points, 0 anomalies", "tables, no anomaly"),
+    ("tables", "40 normal points, 5 anomalies", "tables, 5 anomalies"),
+]
+
+
+def stored(folder: Path = RESULTS) -> dict[str, dict[str, Comparison]]:
+    """The comparisons of each file by name."""
+    files = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+    return {
+        name: {key: Comparison.from_dict(values) for key, values in content["comparisons"].items()}
+        for name, content in files.items()
+    }
+
+
+def cells(found: Comparison) -> tuple[dict[str, str], str]:
+    """For each way its AUROC and the paired difference to the best way; and which way is the best."""
+    names = {way: next((n for n in known if n in found.outcomes), None) for way, known in WAYS.items()}
+    there = {way: name for way, name in names.items() if name is not None}
+    best = found.winner(among=list(there.values()))
+    shown = dict.fromkeys(WAYS, "-")
+    for way, name in there.items():
+        mean = f"{found.interval(name).mean:.3f}"
+        if name == best:
+            shown[way], winner = f"**{mean}**", way
+        else:
+            apart = found.minus(name, best)
+            shown[way] = f"{mean}<br>{apart.mean:+.3f} [{apart.low:+.3f}, {apart.high:+.3f}]"
+    return shown, winner
+
+
+def which_way(everything: dict[str, dict[str, Comparison]]) -> str:
+    """The table: families down, ways across."""
+    head = ["", *WAYS, "limit", "units"]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for file, key, label in ROWS:
+        if key not in everything.get(file, {}):
+            continue
+        found = everything[file][key]
+        limit = f"{found.interval(LIMIT).mean:.3f}" if LIMIT in found.outcomes else ""
+        lines.append("| " + " | ".join([label, *cells(found)[0].values(), limit, str(len(found.units))]) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def machines(fleets: dict[str, Comparison]) -> plt.Figure:
+    """AUROC over the number of training machines, few-shot, one panel for each kind of fleet."""
+    kinds = {"line": "faults in one direction", "plane": "faults in a plane"}
+    figure, axes = plt.subplots(1, 2, figsize=(9, 4))
+    for ax, (kind, title) in zip(axes, kinds.items(), strict=True):
+        sizes = sorted(int(key.split()[-2]) for key in fleets if key.startswith(f"few-shot, {kind},"))
+        found = {n: fleets[f"few-shot, {kind}, {n} machines"] for n in sizes}
+        for i, name in enumerate(next(iter(found.values())).outcomes):
+            limit = name == LIMIT
+            # A line across, and not a colour of its own, for what nobody can pass.
+            style = {"color": "black", "linestyle": ":"} if limit else {"color": f"C{i}", "marker": "osv^DPX"[i]}
+            ax.plot(sizes, [found[n].interval(name).mean for n in sizes], label=name, markersize=5, **style)
+        ax.set(xscale="log", xlabel="training machines", ylabel="AUROC", title=title, ylim=(0.45, 1.0))
+        ax.set_xticks(sizes, list(map(str, sizes)))
+        ax.minorticks_off()
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=9)
+    return figure
+
+
+def report(folder: Path = RESULTS) -> None:
+    """Write `which_way.md`, and `machines.svg` if the fleets were measured."""
+    everything = stored(folder)
+    (folder / "which_way.md").write_text(which_way(everything))
+    fleets = everything.get("fleet", {})
+    if any(key.startswith("few-shot, plane") for key in fleets) and any(
+        key.startswith("few-shot, line") for key in fleets
+    ):
+        plots.use_style()
+        plt.rcParams.update(
+            {"svg.hashsalt": "metaad", "axes.prop_cycle": plt.cycler(color=plt.get_cmap("tab10").colors)}
+        )
+        figure = machines(fleets)
+        figure.savefig(folder / "machines.svg", metadata={"Date": None, "Creator": None})
+        plt.close(figure)
+
+
+if __name__ == "__main__":
+    report()

@@ -1,0 +1,40 @@
+"""Tasks that were drawn before, for families whose tasks take long to make."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..episodes import Episodes, TaskFamily
+
+
+class StoredTasks(TaskFamily):
+    """A fixed number of tasks of every unit of a family; sampling chooses among them.
+
+    Args:
+        family: where to draw from, once.
+        n_tasks: how many tasks of each unit.
+        random_state: seed or `numpy.random.Generator`.
+
+    Example:
+        >>> from metaad_tutorial import Fleet, StoredTasks
+        >>> StoredTasks(Fleet(n_machines=20), n_tasks=3, random_state=0)
+        StoredTasks(20 units, 5 + 2 support, 15 + 15 query points)
+    """
+
+    def __init__(self, family: TaskFamily, n_tasks: int = 20, random_state=None):
+        self.tasks = family.sample(n_tasks * len(family), random_state)
+        self.source, self.feature_names = family.source, family.feature_names
+        self.fewest_units = family.fewest_units
+        super().__init__(family.units.tolist(), *family.sizes)
+
+    def restrict(self, units) -> StoredTasks:
+        part = super().restrict(units)
+        part.tasks = self.tasks[np.flatnonzero(np.isin(self.tasks.units, part.units))]  # nobody else's points
+        return part
+
+    def _draw(self, units: np.ndarray, rng: np.random.Generator) -> Episodes:
+        chosen = np.empty(len(units), dtype=int)
+        for unit in np.unique(units):
+            own, where = np.flatnonzero(self.tasks.units == unit), np.flatnonzero(units == unit)
+            chosen[where] = np.resize(rng.permutation(own), len(where))  # none twice before all were used
+        return self.tasks[chosen]
