@@ -21,7 +21,7 @@ from pathlib import Path
 # One thread, before any library reads it.
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
 
-import numpy as np
+from evidence_handwriting import ShiftedNeighbor, contrast, handwriting
 from evidence_speakers import speakers
 from evidence_tables import tables
 from metastep import machine
@@ -134,17 +134,6 @@ def settled(everybody: dict[str, Contender], found: Comparison) -> dict[str, Con
 # --- 2. Letters and digits ----------------------------------------------------------------------------
 
 
-class ShiftedNeighbor(NearestNeighbor):
-    """The nearest of the support images, each also moved by one pixel in eight directions."""
-
-    def _fit(self, X, y):
-        images = X.reshape(len(X), *self.image_shape_)
-        padded = np.pad(images, ((0, 0), (1, 1), (1, 1)))
-        h, w = self.image_shape_
-        moved = [padded[:, i : i + h, j : j + w].reshape(len(X), -1) for i in range(3) for j in range(3)]
-        super()._fit(np.concatenate(moved), np.tile(y, 9))
-
-
 def letters(quick: bool, jobs: int) -> Found:
     """One class of letters; learnt from Latin, Greek and Cyrillic, judged on other scripts and on handwriting."""
     seen = Glyphs(5, 0, 15, 15).of_scripts("Latin", "Greek", "Cyrillic")
@@ -207,7 +196,10 @@ def hedge(quick: bool, jobs: int) -> Found:
     yield from run(lines, train, valid, tests, quick, jobs, seeds=tuple(range(10))).items()
 
 
-PARTS = {"fleet": fleet, "letters": letters, "speakers": speakers, "tables": tables, "hedge": hedge}
+PARTS = {
+    "fleet": fleet, "letters": letters, "handwriting": handwriting, "contrast": contrast, "speakers": speakers,
+    "tables": tables, "hedge": hedge,
+}  # fmt: skip
 
 
 def save(name: str, found: dict[str, Comparison], out: Path) -> None:

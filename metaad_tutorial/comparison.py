@@ -21,7 +21,7 @@ class Outcome:
         by_seed: name of a figure -> (seeds,) its mean over units.
         setting: the chosen parameters.
         tried: number of settings tried.
-        training, adapting: CPU-seconds, of one training and of all held-out tasks, averaged over seeds.
+        training: CPU-seconds of one training, averaged over seeds; ``adapting``, of all held-out tasks.
         sees: what `Contender.sees` says.
     """
 
@@ -75,7 +75,7 @@ class Comparison:
 
     @cached_property
     def rows(self) -> list[list[str]]:
-        """The table: a header, then a line for each contender."""
+        """Header and lines of the table, a line for each contender."""
         head = ["", "AUROC", "accuracy", "sees", "settings", "train s", "adapt s"]
         lines = []
         for name, outcome in self.outcomes.items():

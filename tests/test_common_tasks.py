@@ -223,7 +223,9 @@ def test_normal_vowels_can_be_chosen_and_what_cannot_be_drawn_is_refused():
         speaker_tasks(anomalous=(9,), anomalous_shots=2, anomalous_queries=2)  # one sound cannot be on both sides
     pool = {"u": np.arange(12.0)[:, None]}
     with pytest.raises(ValueError, match=r"3 groups of \[1, 1, 10\]"):
-        GroupedTasks(pool, pool, {"u": (np.r_[0, 1, np.full(10, 2)],) * 2}, normal_shots=3, normal_queries=3, anomalous_queries=3)
+        GroupedTasks(
+            pool, pool, {"u": (np.r_[0, 1, np.full(10, 2)],) * 2}, normal_shots=3, normal_queries=3, anomalous_queries=3
+        )
 
 
 def test_virtual_anomalies_are_unusual_and_come_from_normal_rows_alone():

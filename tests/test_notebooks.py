@@ -20,7 +20,9 @@ PAGES = sorted((ROOT / "book").glob("*.md"))
 MAX_COLUMNS = 88
 
 sys.path.insert(0, str(ROOT / "tools"))
-from execute_notebooks import cell_ids, main  # noqa: E402
+from execute_notebooks import cell_ids, hidden_in_the_lab, main  # noqa: E402
+from prose_numbers import MARKED, stored_values, updated  # noqa: E402
+from prose_numbers import problems as number_problems  # noqa: E402
 
 VOLATILE = {
     "a memory address": re.compile(r"0x[0-9a-fA-F]{6,}"),
@@ -37,7 +39,10 @@ UNCOMPARED = re.compile(r"nbval[-_](?:ignore[-_]output|skip|raises[-_]exception|
 ADMONITION = re.compile(r"^(`{3,}|:{3,})\{admonition\}", re.MULTILINE)
 RUNNING = re.compile(r"Running:\**\s+at most \d+ seconds")
 READING = re.compile(r"Reading:\**\s+\d+ minutes")
-GLUE = re.compile(r"\{glue:(\w*)\}`([^`]+)`")
+DECIMAL = re.compile(r"(?<![\w.,/#-])(?<!line )\d+\.\d+(?!\w|\.\d)")
+NOT_PROSE = re.compile(
+    r"```.*?```|`[^`]*`|\$\$.*?\$\$|\$[^$]*\$|\]\([^)]*\)|<[^>]*>|^%.*?$|\{\w[\w:]*\}`[^`]*`", re.DOTALL | re.MULTILINE
+)
 MARKDOWN_IMAGE = re.compile(r"!\[([^\]]*)\]\(")
 
 
@@ -159,9 +164,12 @@ def clean_metadata(nb):
     if dict(nb.metadata.get("language_info", {})) != {"name": "python"}:
         problems.append("language_info holds more than the language's name: run 'make notebooks'")
     for i, cell in enumerate(nb.cells, 1):
-        extra = sorted(set(cell.metadata) - {"tags", "mystnb"})
+        extra = sorted(set(cell.metadata) - {"tags", "mystnb", "jupyter"})
         if extra:
             problems.append(f"cell {i} has the metadata {extra}: run 'make notebooks'")
+    for i, (cell, folded) in enumerate(zip(nb.cells, hidden_in_the_lab(nb), strict=True), 1):
+        if dict(cell.metadata.get("jupyter", {})) != folded:
+            problems.append(f"JupyterLab should fold of cell {i} {sorted(folded) or 'nothing'}: run 'make notebooks'")
     return problems
 
 
@@ -257,6 +265,29 @@ def nothing_left_uncompared(nb):
     ]
 
 
+def numbers_are_stored(nb):
+    """Every marked number is what its cell stored."""
+    values = stored_values(nb)
+    return [
+        f"cell {i}: {problem}"
+        for i, cell in enumerate(nb.cells, 1)
+        if cell.cell_type == "markdown"
+        for problem in number_problems(cell.source, values)
+    ]
+
+
+def decimals_are_marked_or_settings(nb):
+    """A decimal in the prose that no mark explains is a setting: it stands in the code."""
+    settings = {number for cell in code_cells(nb) for number in re.findall(r"\d+\.\d+", cell.source)}
+    return [
+        f"cell {i}: where does {number} come from? Store it, or mark it <!--given-->"
+        for i, cell in enumerate(nb.cells, 1)
+        if cell.cell_type == "markdown"
+        for number in DECIMAL.findall(NOT_PROSE.sub(" ", MARKED.sub(" ", cell.source)))
+        if number not in settings
+    ]
+
+
 def markdown_images_described(nb):
     problems = []
     for i, cell in enumerate(nb.cells, 1):
@@ -282,6 +313,8 @@ RULES = [
     narrow_code,
     nothing_left_uncompared,
     markdown_images_described,
+    numbers_are_stored,
+    decimals_are_marked_or_settings,
 ]
 
 
@@ -299,46 +332,15 @@ def image_problems(text, where):
     return problems
 
 
-def stored_glue(nb):
-    return {
-        output.metadata["scrapbook"]["name"]
-        for cell in code_cells(nb)
-        for output in cell.outputs
-        if "scrapbook" in output.get("metadata", {})
-    }
-
-
-def glue_problems(text, own_keys, keys_of):
-    """Uses of {glue:...} in ``text`` whose key no cell stores.
-
-    own_keys: keys of the same notebook. keys_of: notebook file name -> its keys.
-    """
-    problems = []
-    for kind, target in GLUE.findall(text):
-        if "::" in target:
-            file, _, rest = target.partition("::")
-            key, keys = rest, keys_of.get(Path(file).name)
-            if keys is None:
-                problems.append(f"glue refers to {file}, which is no notebook of the book")
-                continue
-            if kind == "text" and ":" not in rest:
-                problems.append(f"glue from another page needs a format: {target}:s or {target}:.3f")
-        else:
-            key, keys = target, own_keys
-        if kind == "text":
-            key = key.partition(":")[0]
-        if key not in keys:
-            problems.append(f"no cell stores the glue key {key!r}")
-    return problems
-
-
 def read(path):
     return nbformat.read(path, as_version=4)
 
 
 @pytest.fixture(scope="module")
-def keys_of():
-    return {path.name: stored_glue(read(path)) for path in NOTEBOOKS}
+def values_of():
+    """Values that pages of the book may show, by notebook and key."""
+    stored = {path.stem: stored_values(read(path)) for path in NOTEBOOKS}
+    return {f"{name}::{key}": value for name, values in stored.items() for key, value in values.items()}
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
@@ -349,16 +351,10 @@ def test_notebook_keeps_the_rule(path, rule):
     assert rule(nb) == []
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_glued_numbers_are_stored(path, keys_of):
-    text = "\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")
-    assert glue_problems(text, keys_of[path.name], keys_of) == []
-
-
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
-def test_pages_glue_and_describe_images(path, keys_of):
+def test_pages_show_stored_numbers_and_describe_images(path, values_of):
     text = path.read_text(encoding="utf-8")
-    assert glue_problems(text, set(), keys_of) == []
+    assert number_problems(text, values_of) == []
     assert image_problems(text, path.name) == []
 
 
@@ -389,7 +385,7 @@ def sound_notebook():
                 "# A chapter\n\n```{admonition} What you will be able to do\n- judge a score\n\n"
                 "Reading: 5 minutes. Running: at most 10 seconds.\n```"
             ),
-            new.new_markdown_cell("The value is {glue:text}`value:.2f`. ![A drawing](a.svg)"),
+            new.new_markdown_cell("The value is 0.75<!--value:.2f-->. ![A drawing](a.svg)"),
             new.new_code_cell(
                 "from metaad_tutorial import (\n    metrics,\n)\nscore = 0.75\nprint(score)",
                 metadata={"tags": ["from-scratch"]},
@@ -501,6 +497,11 @@ BREAKS = [
     (figures_described, lambda nb: nb.cells.append(nb.cells[4])),
     (one_figure_per_cell, _second_image),
     (clean_metadata, _set(["cells", 2, "metadata", "execution"], {"iopub.execute_input": "now"})),
+    (clean_metadata, _set(["cells", 2, "metadata", "jupyter"], {"source_hidden": True})),
+    (clean_metadata, _set(["cells", 2, "metadata", "tags"], ["hide-input"])),
+    (numbers_are_stored, _set(["cells", 1, "source"], "The value is 0.76<!--value:.2f-->.")),
+    (numbers_are_stored, _set(["cells", 1, "source"], "The value is {glue:text}`value:.2f`.")),
+    (decimals_are_marked_or_settings, _set(["cells", 1, "source"], "The value is 0.77.")),
     (clean_metadata, _set(["metadata", "toc"], {})),
     (clean_metadata, _set(["metadata", "language_info", "version"], "3.11.7")),
     (python3_kernel, _set(["metadata", "kernelspec", "name"], "my-env")),
@@ -552,22 +553,39 @@ def test_plain_numbers_are_not_volatile():
     assert no_volatile_output(nb) == []
 
 
+VALUES = {"value": 0.754, "words": "7% to 10%", "gap": "0.16 [0.15, 0.17]", "n": 1203, "01_a::auroc": 0.9}
+
+
 @pytest.mark.parametrize(
     ("text", "count"),
     [
-        ("{glue:text}`value`", 0),
-        ("{glue:text}`value:.2f`", 0),
-        ("{glue:text}`other`", 1),
-        ("{glue:text}`../notebooks/01_a.ipynb::auroc:.3f`", 0),
-        ("{glue:text}`../notebooks/01_a.ipynb::auroc`", 1),
-        ("{glue:text}`../notebooks/01_a.ipynb::recall:.3f`", 1),
-        ("{glue:text}`../notebooks/09_z.ipynb::auroc:.3f`", 1),
+        ("It is 0.75<!--value:.2f-->, 1203<!--n--> times.", 0),
+        ("| 0.754<!--value--> | 75%<!--value:.0%--> |", 0),
+        ("Gains 0.16 [0.15, 0.17]<!--gain-->.", 1),  # no such key
+        ("Gains 0.16 [0.15, 0.17]<!--gap-->, from <!--(-->7% to 10%<!--words-->.", 0),
+        ("It is 0.76<!--value:.2f-->.", 1),
+        ("From <!--(-->7% to 11%<!--words-->, 5<!--n-->.", 2),
+        ("Nothing stands <!--value-->here.", 1),
+        ("{glue:text}`value:.2f`", 1),
+        ("On a page 0.900<!--01_a::auroc:.3f-->.", 0),
+        ("<!-- a remark -->", 0),
+        ("They report 0.92<!--given-->.", 0),
     ],
 )
-def test_glue_rule(text, count):
-    assert stored_glue(sound_notebook()) == {"value"}
-    problems = glue_problems(text, stored_glue(sound_notebook()), {"01_a.ipynb": {"auroc"}})
-    assert len(problems) == count
+def test_number_rule(text, count):
+    assert len(number_problems(text, VALUES)) == count
+
+
+def test_numbers_are_brought_up_to_date():
+    text = (
+        "It is 0.1<!--value:.2f-->, from <!--(-->1% to 2%<!--words--> by 0 [0, 1]<!--gap-->; "
+        "7<!--other--> stays, 0.5<!--given-->."
+    )
+    assert updated(text, VALUES) == (
+        "It is 0.75<!--value:.2f-->, from <!--(-->7% to 10%<!--words--> by 0.16 [0.15, 0.17]<!--gap-->; "
+        "7<!--other--> stays, 0.5<!--given-->."
+    )
+    assert updated("3<!--words-->", VALUES) == "<!--(-->7% to 10%<!--words-->"
 
 
 # --- The execution tool -------------------------------------------------------------------------

@@ -13,11 +13,13 @@ import time
 from pathlib import Path
 
 import nbformat
+import prose_numbers
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 KEEP_CELL_METADATA = {"tags", "mystnb"}
+HIDDEN = {"hide-input", "hide-cell", "remove-cell", "remove-input"}
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
 
 
@@ -45,13 +47,34 @@ def cell_ids(nb: nbformat.NotebookNode) -> list[str]:
     return ids
 
 
+def hidden_in_the_lab(nb: nbformat.NotebookNode) -> list[dict]:
+    """For each cell what JupyterLab folds: code that the page hides, and all of a solution."""
+    folded, inside = [], False
+    for cell in nb.cells:
+        if cell.cell_type == "markdown":
+            inside = cell.source.rfind("{solution-start}") > cell.source.rfind("{solution-end}") or (
+                inside and "{solution-end}" not in cell.source
+            )
+            folded.append({})
+        elif inside:
+            folded.append({"outputs_hidden": True, "source_hidden": True})
+        else:
+            folded.append({"source_hidden": True} if HIDDEN & set(cell.metadata.get("tags", [])) else {})
+    return folded
+
+
 def clean(nb: nbformat.NotebookNode) -> None:
-    """Drop what varies between runs and programs; keep what the book uses."""
+    """Drop what varies between runs and programs; keep what the book uses; bring numbers in the prose up to date."""
     nb.nbformat, nb.nbformat_minor = 4, 5
+    values = prose_numbers.stored_values(nb)
+    for cell in nb.cells:
+        if cell.cell_type == "markdown":
+            cell.source = prose_numbers.updated(cell.source, values)
     nb.metadata = nbformat.from_dict({"kernelspec": KERNELSPEC, "language_info": {"name": "python"}})
-    for cell, cell_id in zip(nb.cells, cell_ids(nb), strict=True):
+    for cell, cell_id, folded in zip(nb.cells, cell_ids(nb), hidden_in_the_lab(nb), strict=True):
         cell.id = cell_id
-        cell.metadata = nbformat.from_dict({k: v for k, v in cell.metadata.items() if k in KEEP_CELL_METADATA and v})
+        kept = {k: v for k, v in cell.metadata.items() if k in KEEP_CELL_METADATA and v}
+        cell.metadata = nbformat.from_dict(kept | ({"jupyter": folded} if folded else {}))
         for output in cell.get("outputs", []):
             if output.output_type in ("display_data", "execute_result"):
                 output.metadata.pop("needs_background", None)

@@ -1,0 +1,72 @@
+"""Numbers in the prose that cells computed: literal text, then an invisible comment with the key of the value.
+
+A cell stores a value with ``glue("ch3-gain", value, display=False)``, and the text says ``0.04<!--ch3-gain:.2f-->``: it
+reads right wherever Markdown is shown. Text that is not one number, with a percent sign or an interval if need be,
+begins with a mark of its own: ``<!--(-->7% to 10%<!--ch9-alarm-->``. On pages of the book the key says which notebook
+stores it: ``<!--03_aadml::ch3-gain:.2f-->``. The key ``given`` marks what no cell computes: somebody else's figure, a
+prediction, an example.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+
+TEXT = "application/papermill.record/text/plain"
+ONE = r"[-+−]?\d[\d,]*(?:\.\d+)?(?: ?%)?(?: \[[-+]?[\d.]+, [-+]?[\d.]+\])?"
+KEY = r"<!--(?P<key>(?:\w+::)?[a-z][\w-]*)(?::(?P<format>[^<>]*))?-->"
+MARKED = re.compile(
+    rf"(?P<begin><!--\(-->)(?P<several>[^<]*){KEY}|(?<![\d.])(?P<one>{ONE}){KEY.replace('?P<', '?P<one_')}"
+)
+MARK = re.compile(KEY)
+GIVEN = "given"
+ROLE = re.compile(r"\{glue:\w*\}`[^`]+`")
+
+
+def stored_values(nb) -> dict[str, object]:
+    """Key -> value of everything that the notebook's cells have stored."""
+    return {
+        output.metadata["scrapbook"]["name"]: ast.literal_eval(output.data[TEXT])
+        for cell in nb.cells
+        if cell.cell_type == "code"
+        for output in cell.outputs
+        if "scrapbook" in output.get("metadata", {}) and TEXT in output.data
+    }
+
+
+def shown(value, spec: str | None) -> str:
+    """What the text says."""
+    return format(value, spec or "") if spec else str(value)
+
+
+def updated(text: str, values: dict[str, object]) -> str:
+    """The text with every marked number as its cell computed it; one whose key is unknown stays."""
+
+    def rewrite(match: re.Match) -> str:
+        several = match["begin"] is not None
+        key, spec = (match["key"], match["format"]) if several else (match["one_key"], match["one_format"])
+        if key not in values:
+            return match[0]
+        mark = f"<!--{key}{'' if spec is None else ':' + spec}-->"
+        new = shown(values[key], spec)
+        begin = "" if re.fullmatch(ONE, new) else "<!--(-->"
+        return f"{begin}{new}{mark}"
+
+    return MARKED.sub(rewrite, text)
+
+
+def problems(text: str, values: dict[str, object]) -> list[str]:
+    """Marks whose key no cell stores, that follow no number, or whose number is not the stored one; glue roles."""
+    found = [f"{{glue}} is for the page alone: write the number, then a comment, {role}" for role in ROLE.findall(text)]
+    ends = {match.end() for match in MARKED.finditer(text)}
+    for mark in MARK.finditer(text):
+        if mark["key"] == GIVEN:
+            continue
+        if mark["key"] not in values:
+            found.append(f"no cell stores the key {mark['key']!r}")
+        elif mark.end() not in ends:
+            found.append(f"no number stands before {mark[0]}")
+    if not found and updated(text, values) != text:
+        pairs = zip(MARKED.finditer(text), MARKED.finditer(updated(text, values)), strict=True)
+        found += [f"{old[0]} should be {new[0]}: run make notebooks" for old, new in pairs if old[0] != new[0]]
+    return found
