@@ -36,9 +36,9 @@ ROWS = [
     ("fleet", "one-class, plane, 300 machines", "one class, plane"),
     ("fleet", "one-class, warped plane, 1500 machines", "one class, warped, plane"),
     ("letters", "Armenian and Georgian, 5 shots", "printed letters, 5 shots"),
-    ("letters", "mnist, 5 shots", "handwriting, 5 shots"),
-    ("letters", "mnist, 1 shots", "handwriting, 1 shot"),
-    ("letters", "digits, 5 shots", "8 x 8 digits, 5 shots"),
+    ("handwriting", "mnist, 5 shots", "handwriting, 5 shots"),
+    ("handwriting", "mnist, 1 shots", "handwriting, 1 shot"),
+    ("handwriting", "digits, 5 shots", "8 x 8 digits, 5 shots"),
     ("omniglot", "5 drawings", "Omniglot, 5 drawings"),
     ("speakers", "13 training speakers, known kinds", "speakers, known kinds"),
     ("speakers", "13 training speakers, new kinds", "speakers, new kinds"),
@@ -75,7 +75,7 @@ def cells(found: Comparison) -> tuple[dict[str, str], str]:
 
 def which_way(everything: dict[str, dict[str, Comparison]]) -> str:
     """The table: families down, ways across."""
-    head = ["", *WAYS, "limit", "units"]
+    head = ["family", *WAYS, "limit", "units"]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for file, key, label in ROWS:
         if key not in everything.get(file, {}):

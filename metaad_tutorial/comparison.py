@@ -76,7 +76,7 @@ class Comparison:
     @cached_property
     def rows(self) -> list[list[str]]:
         """Header and lines of the table, a line for each contender."""
-        head = ["", "AUROC", "accuracy", "sees", "settings", "train s", "adapt s"]
+        head = ["method", "AUROC", "accuracy", "sees", "settings", "train s", "adapt s"]
         lines = []
         for name, outcome in self.outcomes.items():
             figures = [self.interval(name, figure) for figure in ("auroc", "accuracy")]

@@ -29,7 +29,8 @@ def common_columns(support_x, support_y, query_x) -> tuple[np.ndarray, np.ndarra
     without itself, a point of score s has
 
     .. math:: 2\,\frac{s-\operatorname{median}_i s_i}{q_{84}(s_i)-q_{16}(s_i)}
-        \qquad\text{and}\qquad \Phi^{-1}\Big(1-\frac{1+\#\{i:s_i\ge s\}}{n+1}\Big),
+
+    .. math:: \Phi^{-1}\Big(1-\frac{1+\#\{i:s_i\ge s\}}{n+1}\Big),
 
     how large the score is for this task (distances by their logarithm), and its rank, a conformal p-value as a normal
     quantile (not an exact one: place and scale of the columns have seen the normal support points). Both mean the same
