@@ -29,7 +29,8 @@ export PYDEVD_DISABLE_FILE_VALIDATION := 1
 unexport METAAD_PROGRESS
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book test test-unit test-notebooks test-portable notebooks check-notebooks lab \
+OUT     ?= reader
+.PHONY: help setup book reader-notebooks check-reader test test-unit test-notebooks test-portable notebooks check-notebooks lab \
         serve lint format bench bench-glyphs bench-aae bench-evidence bench-omniglot check-pages linkcheck lock clean distclean
 
 help: ## Show this list
@@ -45,6 +46,14 @@ book: $(STAMP) ## Build the book; any warning is an error
 	@rm -rf _build
 	$(BIN)/jupyter-book build . --all -W -n --keep-going
 	@echo "Open the book: file://$(CURDIR)/_build/html/index.html"
+
+reader-notebooks: book ## Write the chapters as plain notebooks into a folder (OUT=reader)
+	@mkdir -p $(OUT) && cp _build/html/reader/*.ipynb $(OUT)/
+	@echo "Open them in any notebook program: $(OUT)/"
+
+check-reader: $(STAMP) ## Run one of the built readers' notebooks against its outputs (after: make book)
+	@test -s _build/html/reader/02_tasks_and_episodes.ipynb || { echo "no notebooks: run 'make book' first"; exit 1; }
+	$(PYTEST) $(NBVAL) _build/html/reader/02_tasks_and_episodes.ipynb
 
 test: $(STAMP) ## Run the unit tests, then every notebook against its stored outputs
 	$(PYTEST) $(NBVAL) $(ARGS) metaad_tutorial tests $(NB)
