@@ -83,7 +83,7 @@ def learners(deep: bool) -> dict[str, Contender]:
     return {
         "AADML": Contender(AADML(**long), [
             {"hidden": (64,)}, {"hidden": (64,), "inner_steps": 5, "meta_lr": 0.01},
-            {"hidden": (64,), "inner_steps": 5, "meta_lr": 0.01, "standardize": "task"},
+            wide | {"inner_steps": 5, "head_only": True},
         ]),
         "MAML": Contender(MAML(**long, learn_lr="parameter"), [
             wide, wide | {"inner_steps": 5, "head_only": True}, wide | {"standardize": "task"},

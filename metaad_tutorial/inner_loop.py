@@ -76,6 +76,7 @@ class InnerLoopDetector(MetaDetector):
     balanced: bool = False
 
     second_order = True  # differentiate through the gradients that adaptation takes
+    head_only = False  # whether the last layer alone adapts; a parameter of some methods
     valid: ClassVar = {"inner_steps": checks.integer(0), "inner_lr": checks.positive, "loss": checks.one_of(*LOSSES)}
 
     def init(self, rng, n_features: int) -> Tree:
@@ -83,7 +84,7 @@ class InnerLoopDetector(MetaDetector):
 
     def adapts(self, name: str) -> bool:
         """Whether the inner loop changes this parameter; tasks share the others."""
-        return True
+        return not self.head_only or name in self.net.head
 
     def rule(self, meta: Tree) -> Rule:
         """The update of one inner step."""

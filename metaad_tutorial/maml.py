@@ -57,9 +57,6 @@ class MAML(InnerLoopDetector):
             meta["rate"] = {n: torch.full(steps or w.shape, self.inner_lr, dtype=w.dtype) for n, w in own.items()}
         return meta
 
-    def adapts(self, name: str) -> bool:
-        return not self.head_only or name in self.net.head
-
     def rule(self, meta: Tree) -> Rule:
         if self.learn_lr is None:
             return gradient_step(self.inner_lr)

@@ -174,10 +174,12 @@ def test_the_rates_have_the_promised_shapes_and_start():
     assert set(deep["rate"]) == {"weight1", "bias1"}
 
 
-def test_head_only_leaves_the_body_to_all_tasks():
-    detector = MAML(hidden=(4,), head_only=True, inner_lr=0.4)
-    start = at_random(detector, WIDTH)["start"]
-    adapted = with_meta(detector, {"start": start}, d=WIDTH).fit(X, Y).params_["w"]
+@pytest.mark.parametrize("method", [AADML, MAML])
+def test_head_only_leaves_the_body_to_all_tasks(method):
+    detector = method(hidden=(4,), head_only=True, inner_lr=0.4)
+    meta = at_random(detector, WIDTH)
+    start = meta["start"]
+    adapted = with_meta(detector, meta, d=WIDTH).fit(X, Y).params_["w"]
     same = {name: torch.equal(w, start[name].expand_as(w)) for name, w in adapted.items()}
     assert same == {"weight0": True, "bias0": True, "weight1": False, "bias1": False}
 

@@ -95,6 +95,7 @@ VARIANTS = {
     "squared loss": lambda: MAML(loss="squared"),
     "focal, balanced": lambda: MAML(loss="focal", balanced=True),
     "AADML": lambda: AADML(),
+    "AADML, head only": lambda: AADML(head_only=True),
 }
 
 

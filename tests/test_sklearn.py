@@ -117,7 +117,7 @@ SHARED = {
     "meta_lr": None, "meta_steps": None, "meta_batch": None, "patience": None, "standardize": True,
     "contamination": "auto", "dtype": "float64", "device": "cpu", "random_state": None,
 }  # fmt: skip
-OWN = {MAML: {"first_order": False, "head_only": False, "learn_lr": None}, Reptile: {}, AADML: {}}
+OWN = {MAML: {"first_order": False, "head_only": False, "learn_lr": None}, Reptile: {}, AADML: {"head_only": False}}
 META = pytest.mark.parametrize("method", OWN)
 
 
