@@ -22,6 +22,7 @@ from pathlib import Path
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
 
 from evidence_handwriting import ShiftedNeighbor, contrast, handwriting
+from evidence_report import report
 from evidence_speakers import speakers
 from evidence_tables import tables
 from metastep import machine
@@ -95,26 +96,36 @@ def learners(deep: bool) -> dict[str, Contender]:
 
 
 def fleet(quick: bool, jobs: int) -> Found:
-    """One direction and a plane of them, as they are and warped; with labelled anomalies and without.
+    """Faults in one direction and in a plane; with labelled anomalies and without.
 
-    Settings are chosen with the most machines; the few have no better way to choose them. On the warped fleets, whose
-    trainings are long, one size is tried.
+    Settings are chosen with the most machines; the few have no better way to choose them.
     """
-    for labels, warp, directions in ((a, b, c) for a in (True, False) for b in (0.0, 1.2) for c in (1, 2)):
-        shots = {"normal_shots": 5, "anomalous_shots": 2} if labels else {"normal_shots": 10, "anomalous_shots": 0}
-        family = Fleet(**shots, directions=directions, warp=warp)
-        train, valid, test = family.split(random_state=0)
-        everybody = opponents(labels) | learners(warp > 0) | {"limit": Contender(family.bayes_scores)}
-        if not labels:
-            del everybody["AADML"]  # it needs both classes
-        kind = f"{'warped ' if warp else ''}{'plane' if directions == 2 else 'line'}"
-        sizes = (300, 100, 50, 25, 10) if labels and not warp else (1500,) if warp else (300,)
-        for n in sizes:
-            part = train.restrict(train.units[:n])
-            name = f"{'few-shot' if labels else 'one-class'}, {kind}, {n} machines"
-            found = run(everybody, part, valid, test, quick, jobs)
-            yield name, found
-            everybody = settled(everybody, found)
+    for labels in (True, False):
+        for directions in (1, 2):
+            yield from of_fleet(labels, directions, 0.0, (300, 100, 50, 25, 10) if labels else (300,), quick, jobs)
+
+
+def warped(quick: bool, jobs: int) -> Found:
+    """The same with sensors that bend; one number of machines, for the trainings are long."""
+    for labels in (True, False):
+        for directions in (1, 2):
+            yield from of_fleet(labels, directions, 1.2, (1500,), quick, jobs)
+
+
+def of_fleet(labels: bool, directions: int, warp: float, sizes: tuple[int, ...], quick: bool, jobs: int) -> Found:
+    """All contenders on one fleet, with fewer and fewer machines to learn from."""
+    shots = {"normal_shots": 5, "anomalous_shots": 2} if labels else {"normal_shots": 10, "anomalous_shots": 0}
+    family = Fleet(**shots, directions=directions, warp=warp)
+    train, valid, test = family.split(random_state=0)
+    everybody = opponents(labels) | learners(warp > 0) | {"limit": Contender(family.bayes_scores)}
+    if not labels:
+        del everybody["AADML"]  # it needs both classes
+    kind = f"{'warped ' if warp else ''}{'plane' if directions == 2 else 'line'}"
+    for n in sizes:
+        part = train.restrict(train.units[:n])
+        found = run(everybody, part, valid, test, quick, jobs)
+        yield f"{'few-shot' if labels else 'one-class'}, {kind}, {n} machines", found
+        everybody = settled(everybody, found)
 
 
 def run(everybody, train, valid, test, quick, jobs, n_tasks=500, seeds=SEEDS):
@@ -197,8 +208,8 @@ def hedge(quick: bool, jobs: int) -> Found:
 
 
 PARTS = {
-    "fleet": fleet, "letters": letters, "handwriting": handwriting, "contrast": contrast, "speakers": speakers,
-    "tables": tables, "hedge": hedge,
+    "fleet": fleet, "warped": warped, "letters": letters, "handwriting": handwriting, "contrast": contrast,
+    "speakers": speakers, "tables": tables, "hedge": hedge,
 }  # fmt: skip
 
 
@@ -208,7 +219,8 @@ def save(name: str, found: dict[str, Comparison], out: Path) -> None:
     header = {"date": datetime.date.today().isoformat(), "machine": machine()}
     content = header | {"comparisons": {key: value.to_dict() for key, value in found.items()}}
     (out / f"{name}.json").write_text(json.dumps(content, separators=(",", ":")) + "\n")
-    lines = [f"Measured on {header['date']}, one thread, {header['machine']}.", ""]
+    where = ", ".join(f"{name} {value}" for name, value in header["machine"].items())
+    lines = [f"Measured on {header['date']}, one thread; {where}.", ""]
     for key, value in found.items():
         head, *body = value.rows
         lines += [f"**{key}**", "", "| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
@@ -235,6 +247,8 @@ def main() -> None:
             save(part, found, args.out)  # after each, for they take long
             if args.quick:
                 break
+    if not args.quick:
+        report(args.out)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
-from evidence import RESULTS, run, save, settled  # sets one thread, before any library reads it
+from evidence import RESULTS, report, run, save, settled  # sets one thread, before any library reads it
 
 from metaad_tutorial import MAML, Contender, ConvNet, NearestNeighbor, PooledFeatures, PrototypicalDetector, class_tasks
 
@@ -132,6 +132,7 @@ def main() -> None:
             measure(f"{shots} drawings, longer training, rotated characters", long(), shots, rotations=True)
         for shots in (2, 10):
             measure(f"{shots} drawings", chosen, shots)
+        report(args.out)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from . import checks, files
 from .episodes import Episodes, TaskFamily
+from .families.columns import check_columns
 from .metrics import best_threshold, rank_threshold
 from .overlap import check_disjoint
 
@@ -119,19 +120,19 @@ class Detector(OutlierMixin, BaseEstimator):
 
         Args:
             valid: family of units that `meta_fit` did not train on.
-            false_alarms: share of new normal points, in (0, 0.5], that may be flagged; None takes the threshold
-                with the largest share of hits less that of false alarms.
-            n_tasks, random_state: how many tasks to draw, and by which seed or `numpy.random.Generator`.
+            false_alarms: share of new normal points, in (0, 0.5], to be flagged; None maximises hits less false alarms.
+            n_tasks, random_state: how many tasks to draw, and by which seed or generator.
 
         Raises:
-            ValueError: if `valid` overlaps the training units, or a number is out of range.
+            ValueError: if `valid` overlaps the training units or has other columns, or a number is out of range.
         """
         checks.optional(checks.number(min_val=0, max_val=0.5, include_boundaries="right"))(false_alarms, "false_alarms")
-        check_disjoint(getattr(self, "trained_on_", None), valid)
+        check_disjoint(vars(self).get("trained_on_"), valid)
+        check_columns(valid, vars(self).get("columns_"))
         tasks = valid.sample(n_tasks, random_state)
         scores, y = self.score_tasks(tasks)[0], tasks.query_y.numpy()
-        promised = false_alarms is not None
-        self.calibrated_ = rank_threshold(scores[y == 0], false_alarms) if promised else best_threshold(y, scores)
+        best = false_alarms is None
+        self.calibrated_ = best_threshold(y, scores) if best else rank_threshold(scores[y == 0], false_alarms)
         if hasattr(self, "threshold_"):
             self.threshold_ = self.calibrated_
         return self

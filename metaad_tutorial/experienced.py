@@ -12,6 +12,7 @@ import torch
 from . import checks, ranks
 from .adapting import AdaptingDetector
 from .episodes import Episodes, TaskFamily, check_family
+from .families.columns import check_columns
 from .overlap import check_disjoint
 from .scaling import Scaling
 from .tree import Tree
@@ -88,14 +89,16 @@ class ExperiencedDetector(AdaptingDetector):
                 families.
 
         Raises:
-            ValueError: if the families overlap, a parameter is out of range, training diverges, or the checkpoint
-                is another training's.
+            ValueError: if the families overlap or differ in their columns, a parameter is out of range, training
+                diverges, or the checkpoint is another training's.
         """
         for name, family in (("train", train), ("valid", valid or train)):
             check_family(family, name)
             if not family.anomalous_queries:
                 raise ValueError(f"{name} needs anomalous_queries: without any, calling everything normal is best.")
         check_disjoint(train, valid)
+        if valid is not None:
+            check_columns(valid, train.feature_names)
         self._check_params()
         for name, family in (("training", train), ("validation", valid)):
             ranks.check_same(f"{name} tasks", family and repr(family.identity()))

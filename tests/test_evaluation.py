@@ -445,6 +445,10 @@ def test_columns_in_another_order_are_refused():
         assert evaluate(way, test, n_tasks=2, random_state=0).auroc.shape == (2,)
         with pytest.raises(ValueError, match=r"columns are \['b', 'a'\], and the detector has learnt \['a', 'b'\]"):
             evaluate(way, table_tasks(turned, normal_shots=5), n_tasks=2)
+    other = table_tasks(turned, normal_shots=5)
+    for use in (lambda: detector.calibrate(other, n_tasks=2), lambda: MAML(meta_steps=1).meta_fit(train, other)):
+        with pytest.raises(ValueError, match=r"columns are \['b', 'a'\]"):
+            use()
     evaluate(
         NearestNeighbor().fit(tables[0][0]), table_tasks(turned, normal_shots=5), n_tasks=2
     )  # learnt nothing across
