@@ -7,7 +7,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from equation_checks import read_folder
+from equation_checks import add_ticks, read_folder
 from equations import equation
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -163,3 +163,13 @@ def test_mismatches_are_found(in_book, checked, count):
 def test_a_check_without_a_text_is_refused(texts):
     with pytest.raises(ValueError, match=next(iter(texts))):
         equation(**{"label": "a", "statement": "s", "how": "h"} | texts)
+
+
+def test_checked_equations_get_a_tick_and_others_do_not():
+    number = '<span class="eqno">({})<a class="headerlink" href="#equation-{}" title="Link">#</a></span>'
+    body = number.format("3.1", "one") + number.format("3.2", "two")
+    ticked = add_ticks(body, {"one": 'closed form, "exact"'}, "../book/derivation_checks.html")
+    assert ticked.count("eq-check") == 1 and ticked.endswith(number.format("3.2", "two"))
+    assert 'href="../book/derivation_checks.html#check-one"' in ticked
+    assert 'aria-label="Checked: closed form, &quot;exact&quot;"' in ticked and ">\u2713</a>(3.1)<a" in ticked
+    assert add_ticks("no equation", {"one": "x"}, "p") == "no equation"

@@ -1,4 +1,4 @@
-"""The directive {equation-checks}: a table of the labelled equations and how each is checked.
+"""The directive {equation-checks}: a table of the labelled equations and how each is checked; and a tick beside each.
 
 It reads the @equation decorators of the test files in the folder named in its argument without importing them, so
 the book needs neither pytest nor the time of the tests.
@@ -7,6 +7,8 @@ the book needs neither pytest nor the time of the tests.
 from __future__ import annotations
 
 import ast
+import html
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,8 +95,12 @@ class EquationChecks(SphinxDirective):
         head, body = nodes.thead(""), nodes.tbody("")
         group += [head, body]
         head += self._row(COLUMNS)
+        known = self.env.__dict__.setdefault("equation_checks", {"page": self.env.docname, "how": {}})
         for check in checks:
-            body += self._row((f"{{eq}}`{check.label}`", check.statement, f"{check.how}: `{check.test}`"))
+            row = self._row((f"{{eq}}`{check.label}`", check.statement, f"{check.how}: `{check.test}`"))
+            row["ids"].append(f"check-{check.label}")
+            known["how"][check.label] = re.sub(r"[`$]", "", check.how)
+            body += row
         count = nodes.paragraph("", f"{len(checks)} equations, each with its check.")
         return [count, table]
 
@@ -107,6 +113,32 @@ class EquationChecks(SphinxDirective):
         return row
 
 
+NUMBER = re.compile(
+    r'<span class="eqno">(?P<number>\([^<)]*\))(?P<link><a class="headerlink" href="#equation-(?P<label>[^"]+)")'
+)
+
+
+def add_ticks(body: str, how: dict[str, str], page: str) -> str:
+    """A page with a tick before the number of every checked equation, which links to its row on the page of checks."""
+
+    def ticked(match: re.Match) -> str:
+        if (told := how.get(match["label"])) is None:
+            return match[0]
+        words = html.escape(f"Checked: {told}", quote=True)
+        row = f"{page}#check-{match['label']}"
+        tick = f'<a class="eq-check" href="{row}" aria-label="{words}" data-how="{words}">\u2713</a>'
+        return f'<span class="eqno">{tick}{match["number"]}{match["link"]}'
+
+    return NUMBER.sub(ticked, body)
+
+
+def _tick_page(app, pagename, templatename, context, doctree):
+    known = getattr(app.env, "equation_checks", None)
+    if known and context.get("body"):
+        context["body"] = add_ticks(context["body"], known["how"], context["pathto"](known["page"]))
+
+
 def setup(app):
     app.add_directive("equation-checks", EquationChecks)
+    app.connect("html-page-context", _tick_page)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
