@@ -2,6 +2,7 @@
 
     make bench-evidence                         all of it (hours)
     make bench-evidence ARGS="fleet letters"    parts, kept beside the others' results
+    python benchmarks/evidence.py warped --only AADML         one method, kept beside the others' results
     python benchmarks/evidence.py fleet --quick --out DIR     a trial that proves the script runs
 
 Every comparison is one call of `metaad_tutorial.compare`: the same number of settings for every method, chosen on
@@ -22,7 +23,7 @@ from pathlib import Path
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
 
 from evidence_handwriting import ShiftedNeighbor, contrast, handwriting
-from evidence_report import report
+from evidence_report import report, stored
 from evidence_speakers import speakers
 from evidence_tables import tables
 from metastep import machine
@@ -49,6 +50,7 @@ from metaad_tutorial import (
 RESULTS = Path(__file__).parent / "results" / "evidence"
 SEEDS = (0, 1, 2, 3, 4)
 Found = Iterator[tuple[str, Comparison]]
+ONLY: set[str] = set()  # what --only says; none is all
 
 
 # --- 1. The fleet -------------------------------------------------------------------------------------
@@ -112,6 +114,23 @@ def warped(quick: bool, jobs: int) -> Found:
             yield from of_fleet(labels, directions, 1.2, (1500,), quick, jobs)
 
 
+def longer(quick: bool, jobs: int) -> Found:
+    """The warped plane with minutes for each training; nothing is chosen, and two runs, for each takes that long."""
+    family = Fleet(normal_shots=5, anomalous_shots=2, directions=2, warp=1.2)
+    wide = {"hidden": (64, 64), "meta_lr": 0.005, "meta_steps": 6000, "dtype": "float32"}
+    head = {"inner_steps": 5, "head_only": True}
+    deep = {"hidden": (64, 64, 64), "meta_lr": 0.01, "meta_steps": 10_000, "dtype": "float32"}
+    everybody = {
+        "empirical Bayes": Contender(EmpiricalBayes(certain=True)),
+        "pooled features": Contender(PooledFeatures(normalize=False, **wide | {"meta_steps": 10_000})),
+        "AADML": Contender(AADML(**wide, **head)),
+        "MAML": Contender(MAML(**wide, **head, learn_lr="parameter")),
+        "prototypes": Contender(PrototypicalDetector(**deep)),
+        "limit": Contender(family.bayes_scores),
+    }
+    yield "few-shot, warped plane, longer", run(everybody, *family.split(random_state=0), quick, jobs, seeds=(0, 1))
+
+
 def of_fleet(labels: bool, directions: int, warp: float, sizes: tuple[int, ...], quick: bool, jobs: int) -> Found:
     """All contenders on one fleet, with fewer and fewer machines to learn from."""
     shots = {"normal_shots": 5, "anomalous_shots": 2} if labels else {"normal_shots": 10, "anomalous_shots": 0}
@@ -121,7 +140,7 @@ def of_fleet(labels: bool, directions: int, warp: float, sizes: tuple[int, ...],
     if not labels:
         del everybody["AADML"]  # it needs both classes
     kind = f"{'warped ' if warp else ''}{'plane' if directions == 2 else 'line'}"
-    for n in sizes:
+    for n in sizes if not ONLY or ONLY & set(everybody) else ():
         part = train.restrict(train.units[:n])
         found = run(everybody, part, valid, test, quick, jobs)
         yield f"{'few-shot' if labels else 'one-class'}, {kind}, {n} machines", found
@@ -130,15 +149,15 @@ def of_fleet(labels: bool, directions: int, warp: float, sizes: tuple[int, ...],
 
 def run(everybody, train, valid, test, quick, jobs, n_tasks=500, seeds=SEEDS):
     """One comparison."""
+    lines = {name: contender for name, contender in everybody.items() if not ONLY or name in ONLY}
     return compare(
-        everybody, train, valid, test, seeds=seeds[: 1 if quick else None], n_tasks=40 if quick else n_tasks,
-        n_jobs=jobs,
-    )  # fmt: skip
+        lines, train, valid, test, seeds=seeds[: 1 if quick else None], n_tasks=40 if quick else n_tasks, n_jobs=jobs
+    )
 
 
 def settled(everybody: dict[str, Contender], found: Comparison) -> dict[str, Contender]:
     """The same contenders with the settings that were chosen."""
-    chosen = {name: [found.outcomes[name].setting] for name, contender in everybody.items() if contender.settings}
+    chosen = {name: [o.setting] for name, o in found.outcomes.items() if everybody[name].settings}
     return {name: dataclasses.replace(c, settings=chosen.get(name, ())) for name, c in everybody.items()}
 
 
@@ -208,8 +227,8 @@ def hedge(quick: bool, jobs: int) -> Found:
 
 
 PARTS = {
-    "fleet": fleet, "warped": warped, "letters": letters, "handwriting": handwriting, "contrast": contrast,
-    "speakers": speakers, "tables": tables, "hedge": hedge,
+    "fleet": fleet, "warped": warped, "longer": longer, "letters": letters, "handwriting": handwriting,
+    "contrast": contrast, "speakers": speakers, "tables": tables, "hedge": hedge,
 }  # fmt: skip
 
 
@@ -232,6 +251,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", help=f"parts to measure, of {', '.join(PARTS)}; none is all")
     parser.add_argument("--quick", action="store_true", help="one small run of each part, for trying the script")
+    parser.add_argument("--only", action="append", default=[], help="measure this method alone, and keep the others")
     parser.add_argument("--jobs", type=int, default=1, help="trainings side by side")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the results")
     args = parser.parse_args()
@@ -239,10 +259,13 @@ def main() -> None:
         parser.error(f"there is no part {', '.join(sorted(unknown))}")
     if args.quick and args.out == RESULTS:
         parser.error("a trial must not replace results: give it --out DIR")
+    ONLY.update(args.only)
     for part in args.parts or PARTS:
-        found = {}
+        found = stored(args.out).get(part, {}) if ONLY else {}
         for name, comparison in PARTS[part](args.quick, args.jobs):
             print(f"{part}: {name}\n{comparison}\n", flush=True)
+            if name in found:  # the same units, tasks and seeds
+                comparison = dataclasses.replace(comparison, outcomes=found[name].outcomes | comparison.outcomes)
             found[name] = comparison
             save(part, found, args.out)  # after each, for they take long
             if args.quick:

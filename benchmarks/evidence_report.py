@@ -32,6 +32,7 @@ ROWS = [
     ("fleet", "few-shot, plane, 10 machines", "fleet, plane, 10 machines"),
     ("warped", "few-shot, warped line, 1500 machines", "warped, one direction"),
     ("warped", "few-shot, warped plane, 1500 machines", "warped, plane"),
+    ("longer", "few-shot, warped plane, longer", "warped, plane, longer training"),
     ("fleet", "one-class, line, 300 machines", "one class, one direction"),
     ("fleet", "one-class, plane, 300 machines", "one class, plane"),
     ("warped", "one-class, warped plane, 1500 machines", "one class, warped, plane"),

@@ -145,3 +145,35 @@ def test_the_autoencoder_benchmark_runs():
         found = aae.run(data, 5, quick=True)
         assert found.keys() == {*aae.VARIANTS, *aae.BASELINES}
         assert all(0 <= figure <= 1 for figures in found.values() for figure in figures)
+
+
+# --- Comparisons with every opponent -------------------------------------------------------------------
+
+report = load("evidence_report")
+EVIDENCE = report.stored()
+
+
+@pytest.mark.parametrize("part", EVIDENCE)
+def test_stored_comparisons_keep_the_rules(part):
+    """Whoever chose settings chose among equally many; every figure is there for every unit and run."""
+    for name, found in EVIDENCE[part].items():
+        tried = {o.tried for o in found.outcomes.values()} - {1}
+        assert len(tried) <= 1, name
+        for outcome in found.outcomes.values():
+            for figure in ("auroc", "accuracy"):
+                assert outcome.by_unit[figure].shape == (len(found.units),), name
+                assert outcome.by_seed[figure].shape == (len(found.seeds),), name
+                assert outcome.by_unit[figure].mean() == pytest.approx(outcome.by_seed[figure].mean(), abs=1e-3), name
+
+
+def test_the_table_of_ways_is_that_of_the_stored_comparisons():
+    assert (report.RESULTS / "which_way.md").read_text() == report.which_way(EVIDENCE)
+    assert {file for file, _, _ in report.ROWS} <= set(EVIDENCE)
+    assert all(key in EVIDENCE[file] for file, key, _ in report.ROWS)
+
+
+def test_the_best_way_is_bold_and_the_others_say_how_far_they_are():
+    found = EVIDENCE["fleet"]["few-shot, plane, 300 machines"]
+    shown, winner = report.cells(found)
+    assert shown[winner].startswith("**") and sum(cell.startswith("**") for cell in shown.values()) == 1
+    assert shown["nearest neighbour"].startswith("0.7") and "<br>-0.2" in shown["nearest neighbour"]
