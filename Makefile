@@ -76,6 +76,7 @@ test-portable: $(STAMP) ## Run the notebooks as an older processor would
 
 notebooks: $(STAMP) ## Execute the notebooks and store clean outputs (one: NB=notebooks/...)
 	$(BIN)/python tools/execute_notebooks.py $(NB)
+	$(BIN)/python tools/prose_numbers.py
 
 check-notebooks: $(STAMP) ## Execute the notebooks and report changed files, figures included
 	$(BIN)/python tools/execute_notebooks.py --check $(NB)

@@ -49,9 +49,41 @@ ROWS = [
 ]
 
 
+# What pages of the book quote: a key, and the file, comparison, contender and figure that it stands for.
+QUOTED = {
+    "hand-neighbour": ("handwriting", "mnist, 5 shots", "pixels, nearest neighbour", "auroc"),
+    "hand-features": ("handwriting", "mnist, 5 shots", "pooled features", "auroc"),
+    "hand-prototypes": ("handwriting", "mnist, 5 shots", "prototypes", "auroc"),
+    "scans-shifted": ("handwriting", "digits, 5 shots", "pixels, shifted", "auroc"),
+    "scans-features": ("handwriting", "digits, 5 shots", "pooled features", "auroc"),
+    "scans-pixels": ("contrast", "8 x 8 digits, learnt from sharp letters", "pixels, nearest neighbour", "auroc"),
+    "scans-learnt": ("contrast", "8 x 8 digits, learnt from sharp letters", "features of sharp letters", "auroc"),
+    "moved-pixels": (
+        "contrast",
+        "8 x 8 digits, moved, learnt from sharp letters",
+        "pixels, nearest neighbour",
+        "auroc",
+    ),
+    "moved-learnt": (
+        "contrast",
+        "8 x 8 digits, moved, learnt from sharp letters",
+        "features of sharp letters",
+        "auroc",
+    ),
+    "coarse-pixels": ("contrast", "mnist, coarse, learnt from sharp letters", "pixels, nearest neighbour", "auroc"),
+    "mnist-pixels": ("contrast", "mnist, learnt from sharp letters", "pixels, nearest neighbour", "auroc"),
+    "warped-prototypes": ("longer", "few-shot, warped plane, longer", "prototypes", "auroc"),
+    "warped-bayes": ("longer", "few-shot, warped plane, longer", "empirical Bayes", "auroc"),
+    "warped-limit": ("longer", "few-shot, warped plane, longer", "limit", "auroc"),
+    "plane-bayes": ("fleet", "few-shot, plane, 10 machines", "empirical Bayes", "auroc"),
+    "plane-maml": ("fleet", "few-shot, plane, 10 machines", "MAML", "auroc"),
+}
+
+
 def stored(folder: Path = RESULTS) -> dict[str, dict[str, Comparison]]:
     """The comparisons of each file by name."""
-    files = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+    paths = (path for path in sorted(folder.glob("*.json")) if path.name != "quoted.json")
+    files = {path.stem: json.loads(path.read_text()) for path in paths}
     return {
         name: {key: Comparison.from_dict(values) for key, values in content["comparisons"].items()}
         for name, content in files.items()
@@ -107,9 +139,15 @@ def machines(fleets: dict[str, Comparison]) -> plt.Figure:
 
 
 def report(folder: Path = RESULTS) -> None:
-    """Write `which_way.md`, and `machines.svg` if the fleets were measured."""
+    """Write `which_way.md`, `quoted.json`, and `machines.svg` if the fleets were measured."""
     everything = stored(folder)
     (folder / "which_way.md").write_text(which_way(everything))
+    quoted = {
+        key: round(everything[file][name].interval(who, figure).mean, 4)
+        for key, (file, name, who, figure) in QUOTED.items()
+        if name in everything.get(file, {})
+    }
+    (folder / "quoted.json").write_text(json.dumps(quoted, indent=1) + "\n")
     fleets = everything.get("fleet", {})
     if any(key.startswith("few-shot, plane") for key in fleets) and any(
         key.startswith("few-shot, line") for key in fleets

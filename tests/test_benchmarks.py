@@ -172,6 +172,13 @@ def test_the_table_of_ways_is_that_of_the_stored_comparisons():
     assert all(key in EVIDENCE[file] for file, key, _ in report.ROWS)
 
 
+def test_quoted_numbers_are_those_of_the_stored_comparisons():
+    quoted = json.loads((report.RESULTS / "quoted.json").read_text())
+    assert list(quoted) == list(report.QUOTED)
+    for key, (file, name, who, figure) in report.QUOTED.items():
+        assert quoted[key] == pytest.approx(EVIDENCE[file][name].interval(who, figure).mean, abs=1e-4)
+
+
 def test_the_best_way_is_bold_and_the_others_say_how_far_they_are():
     found = EVIDENCE["fleet"]["few-shot, plane, 300 machines"]
     shown, winner = report.cells(found)

@@ -21,7 +21,7 @@ MAX_COLUMNS = 88
 
 sys.path.insert(0, str(ROOT / "tools"))
 from execute_notebooks import cell_ids, hidden_in_the_lab, main  # noqa: E402
-from prose_numbers import MARKED, stored_values, updated  # noqa: E402
+from prose_numbers import MARKED, stored_values, updated, values_of_pages  # noqa: E402
 from prose_numbers import problems as number_problems  # noqa: E402
 
 VOLATILE = {
@@ -338,9 +338,7 @@ def read(path):
 
 @pytest.fixture(scope="module")
 def values_of():
-    """Values that pages of the book may show, by notebook and key."""
-    stored = {path.stem: stored_values(read(path)) for path in NOTEBOOKS}
-    return {f"{name}::{key}": value for name, values in stored.items() for key, value in values.items()}
+    return values_of_pages(ROOT)
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)

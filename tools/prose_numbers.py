@@ -3,14 +3,18 @@
 A cell stores a value with ``glue("ch3-gain", value, display=False)``, and the text says ``0.04<!--ch3-gain:.2f-->``: it
 reads right wherever Markdown is shown. Text that is not one number, with a percent sign or an interval if need be,
 begins with a mark of its own: ``<!--(-->7% to 10%<!--ch9-alarm-->``. On pages of the book the key says which notebook
-stores it: ``<!--03_aadml::ch3-gain:.2f-->``. The key ``given`` marks what no cell computes: somebody else's figure, a
-prediction, an example.
+stores it, ``<!--03_aadml::ch3-gain:.2f-->``, or that a benchmark does, ``<!--evidence::hand-features:.2f-->``. The key
+``given`` marks what no cell computes: somebody else's figure, a prediction, an example.
 """
 
 from __future__ import annotations
 
 import ast
+import json
 import re
+from pathlib import Path
+
+import nbformat
 
 TEXT = "application/papermill.record/text/plain"
 ONE = r"[-+−]?\d[\d,]*(?:\.\d+)?(?: ?%)?(?: \[[-+]?[\d.]+, [-+]?[\d.]+\])?"
@@ -70,3 +74,28 @@ def problems(text: str, values: dict[str, object]) -> list[str]:
         pairs = zip(MARKED.finditer(text), MARKED.finditer(updated(text, values)), strict=True)
         found += [f"{old[0]} should be {new[0]}: run make notebooks" for old, new in pairs if old[0] != new[0]]
     return found
+
+
+def values_of_pages(root: Path) -> dict[str, object]:
+    """What pages of the book may show: the values of all notebooks, and what the benchmarks' report quotes."""
+    values = {}
+    for path in sorted((root / "notebooks").glob("*.ipynb")):
+        own = stored_values(nbformat.read(path, as_version=4))
+        values |= {f"{path.stem}::{key}": value for key, value in own.items()}
+    quoted = json.loads((root / "benchmarks" / "results" / "evidence" / "quoted.json").read_text("utf-8"))
+    return values | {f"evidence::{key}": value for key, value in quoted.items()}
+
+
+def main() -> None:
+    """Bring the numbers on the pages of the book up to date."""
+    root = Path(__file__).resolve().parents[1]
+    values = values_of_pages(root)
+    for path in sorted((root / "book").glob("*.md")):
+        text = path.read_text("utf-8")
+        if (new := updated(text, values)) != text:
+            path.write_text(new, "utf-8")
+            print(f"{path.name}: written")
+
+
+if __name__ == "__main__":
+    main()

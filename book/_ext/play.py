@@ -1,0 +1,119 @@
+"""The directive {play}: a figure to play with, whose numbers the package computes when the book is built.
+
+```{play} guess
+:name: play-guess
+:alt: what is drawn, for those who cannot see it
+
+A caption.
+```
+
+Without JavaScript, in print and in other formats the static picture and the caption stay. The script is a plain file in
+``_static``, so that a page works from disk.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+
+from docutils import nodes
+from docutils.parsers.rst import directives
+from sphinx.util.docutils import SphinxDirective
+
+MARKED = 6  # faults among the readings to judge, and so the number of marks
+
+
+@cache
+def guess() -> dict:
+    """One machine of a fleet with two sensors, five others, and what two detectors mark on it.
+
+    The machine is the first of the held-out ones on which the nearest neighbour finds at most half of the faults and
+    empirical Bayes all; the means over all held-out machines stand beside.
+    """
+    import numpy as np
+
+    from metaad_tutorial import EmpiricalBayes, Fleet, NearestNeighbor
+
+    counts = {"normal_shots": 5, "anomalous_shots": 0, "normal_queries": MARKED, "anomalous_queries": MARKED}
+    fleet = Fleet(**counts, n_features=2, n_machines=500, seed=0)
+    train, _, test = fleet.split(random_state=0)
+    tasks = test.sample(500, random_state=1)
+    neighbour, bayes = NearestNeighbor(), EmpiricalBayes(random_state=0).meta_fit(train)
+    scores = {"neighbour": neighbour.score_tasks(tasks)[0], "learnt": bayes.score_tasks(tasks)[0]}
+    scores["limit"] = fleet.bayes_scores(tasks)
+    labels = tasks.query_y.numpy()
+
+    def hits(score):
+        """Faults among the points with the highest scores, of each task."""
+        return np.take_along_axis(labels, np.argsort(-score, axis=1)[:, :MARKED], 1).sum(1)
+
+    found = {name: hits(score) for name, score in scores.items()}
+    shown = int(np.flatnonzero((found["neighbour"] <= MARKED / 2) & (found["learnt"] == MARKED))[0])
+    others = train.sample(5, random_state=2)
+    siblings = [
+        {"normal": task.support_x[0].tolist() + task.query_x[0][task.query_y[0] == 0].tolist(),
+         "faulty": task.query_x[0][task.query_y[0] == 1].tolist()}
+        for task in others
+    ]  # fmt: skip
+    return {
+        "known": tasks.support_x[shown].tolist(),
+        "asked": tasks.query_x[shown].tolist(),
+        "faulty": labels[shown].astype(int).tolist(),
+        "siblings": siblings,
+        "scores": {name: score[shown].tolist() for name, score in scores.items()},
+        "found": {name: int(each[shown]) for name, each in found.items()},
+        "mean": {name: round(float(each.mean()), 2) for name, each in found.items()},
+        "machines": len(np.unique(tasks.units)),
+    }
+
+
+FIGURES = {"guess": guess}
+
+
+def _static(data: dict) -> str:
+    """The machine alone as a picture: circles are known to be normal, squares are to be judged."""
+    points = [*data["known"], *data["asked"]]
+    low, high = ([pick(p[i] for p in points) for i in (0, 1)] for pick in (min, max))
+
+    def place(p) -> tuple[str, str]:
+        x, y = ((p[i] - low[i]) / (high[i] - low[i]) for i in (0, 1))
+        return f"{20 + 320 * x:.1f}", f"{240 - 220 * y:.1f}"
+
+    circles = "".join('<circle class="play-normal" cx="{}" cy="{}" r="6"/>'.format(*place(p)) for p in data["known"])
+    squares = "".join(
+        '<rect class="play-unknown" x="{}" y="{}" width="11" height="11" transform="translate(-5.5 -5.5)"/>'.format(
+            *place(p)
+        )
+        for p in data["asked"]
+    )
+    return f'<svg viewBox="0 0 360 260" role="img" aria-label="readings of one machine">{circles}{squares}</svg>'
+
+
+class Play(SphinxDirective):
+    """``{play} name``, with a caption as its content."""
+
+    required_arguments = 1
+    has_content = True
+    option_spec = {"name": directives.unchanged_required, "alt": directives.unchanged_required}  # noqa: RUF012
+
+    def run(self):
+        name = self.arguments[0]
+        if name not in FIGURES:
+            raise self.error(f"there is no figure {name!r} to play with: there are {', '.join(FIGURES)}")
+        if not self.options.get("alt"):
+            raise self.error("a figure to play with needs :alt:")
+        data = FIGURES[name]()
+        packed = json.dumps(data, separators=(",", ":")).replace("</", "<\\/")
+        ident = self.options.get("name", f"play-{name}")
+        head = (
+            f'<figure class="play" id="{ident}" data-play="{name}"><div class="play-stage">{_static(data)}</div>'
+            f'<script type="application/json">{packed}</script><figcaption>'
+        )
+        caption = nodes.container("", classes=["play-caption"])
+        self.state.nested_parse(self.content, self.content_offset, caption)
+        return [nodes.raw("", head, format="html"), caption, nodes.raw("", "</figcaption></figure>", format="html")]
+
+
+def setup(app):
+    app.add_directive("play", Play)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
