@@ -64,6 +64,7 @@ def guess() -> dict:
         "found": {name: int(each[shown]) for name, each in found.items()},
         "mean": {name: round(float(each.mean()), 2) for name, each in found.items()},
         "machines": len(np.unique(tasks.units)),
+        "learnt_from": len(train),
     }
 
 

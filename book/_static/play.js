@@ -118,7 +118,7 @@
             make("th", { scope: "col" }, `mean of ${data.machines} machines`)),
           line("you, with F alone", alone, ""), line("you, beside the others", found(), ""),
           line("nearest neighbour, F alone", ...one("neighbour")),
-          line("learnt from 300 other machines", ...one("learnt")), line("best possible", ...one("limit"))),
+          line(`learnt from ${data.learnt_from} other machines`, ...one("learnt")), line("best possible", ...one("limit"))),
       );
     }
 

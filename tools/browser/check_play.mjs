@@ -1,0 +1,139 @@
+// Play every figure that can be played with, in headless Chromium, from disk: with a mouse, with keys and on a phone.
+//
+//   node check_play.mjs [--self-test] HTML_FOLDER
+//
+// A figure fails if its script raises an error, if a number that the page computes differs from the package's by more
+// than 1e-6, if what a reader does has another effect than it should, if axe-core finds a violation at any stage, or if
+// there is no static picture without a script. --self-test breaks a page in each of these ways and expects it found.
+import fs from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { createRequire } from "node:module";
+import { pathToFileURL } from "node:url";
+import { parseArgs } from "node:util";
+import { chromium } from "playwright-core";
+
+const AXE = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
+const CHROMIUM =
+  process.env.CHROMIUM ||
+  ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find(fs.existsSync);
+const FLAGS = [
+  "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+  "--disable-background-networking", "--disable-component-update", "--disable-sync",
+];
+const WAYS = [
+  { name: "mouse", viewport: { width: 1280, height: 900 }, colorScheme: "light" },
+  { name: "keys", viewport: { width: 1280, height: 900 }, colorScheme: "dark", keys: true },
+  { name: "phone", viewport: { width: 390, height: 844 }, colorScheme: "light", hasTouch: true },
+];
+
+/** Play "Which would you report?": mark readings, see the siblings, change one mark, reveal. */
+async function guess(page, figure, way, say) {
+  const data = JSON.parse(await figure.locator("script").textContent());
+  const own = await figure.locator(".play-stage").evaluate((stage) => stage.playScores);
+  const apart = Math.max(...own.map((v, i) => Math.abs(v - data.scores.neighbour[i])));
+  if (!(apart < 1e-6)) say(`nearest-neighbour scores differ from the package's by ${apart}`);
+  const squares = figure.locator("[role=checkbox]");
+  const next = figure.locator("button").first();
+  const checked = () => figure.locator("[aria-checked=true]").count();
+  const toggle = async (i) => {
+    if (way.keys) {
+      await squares.nth(i).focus();
+      await page.keyboard.press(i % 2 ? "Enter" : " ");
+    } else if (way.hasTouch) await squares.nth(i).tap({ force: true });
+    else await squares.nth(i).click({ force: true });
+  };
+  const faulty = data.faulty.flatMap((f, i) => (f ? [i] : [])), fine = data.faulty.flatMap((f, i) => (f ? [] : [i]));
+  if (!(await next.isDisabled())) say("one can go on without a mark");
+  for (const i of [...faulty.slice(1), fine[0], fine[1]]) await toggle(i); // one too many
+  if ((await checked()) !== faulty.length) say(`${await checked()} readings are marked, not ${faulty.length}`);
+  await next.click();
+  if (await figure.locator(".play-siblings").isHidden()) say("the other machines do not appear");
+  await toggle(fine[0]);
+  await toggle(faulty[0]);
+  await next.click();
+  const rows = await figure.locator(".play-result tr").allTextContents();
+  const wanted = [`${faulty.length - 1} of`, `${faulty.length} of`, `${data.found.neighbour} of`, `${data.found.learnt} of`];
+  wanted.forEach((text, i) => rows[i + 1]?.includes(text) || say(`row ${i + 1} of the result lacks "${text}": ${rows[i + 1]}`));
+  await axe(page, figure, say);
+  await figure.locator("button", { hasText: "Start again" }).click();
+  if (await checked()) say("starting again leaves marks");
+}
+
+const FIGURES = { guess };
+
+async function axe(page, figure, say) {
+  await page.addScriptTag({ path: AXE });
+  const id = await figure.getAttribute("id");
+  const found = await page.evaluate((root) => axe.run(`#${root}`), id);
+  for (const violation of found.violations) say(`axe: ${violation.id} at ${violation.nodes[0].target}`);
+}
+
+/** Problems of all figures of one page. */
+async function play(browser, file) {
+  const problems = [];
+  for (const way of WAYS) {
+    const { name, keys, ...options } = way;
+    const page = await browser.newPage(options);
+    page.on("pageerror", (error) => problems.push(`${name}: ${error.message}`));
+    await page.goto(pathToFileURL(file).href);
+    for (const figure of await page.locator("figure.play").all()) {
+      const say = (text) => problems.push(`${name}: ${text}`);
+      await axe(page, figure, say);
+      await FIGURES[await figure.getAttribute("data-play")](page, figure, way, say).catch((error) => say(error.message));
+    }
+    await page.close();
+  }
+  const bare = await browser.newContext({ javaScriptEnabled: false });
+  const page = await bare.newPage();
+  await page.goto(pathToFileURL(file).href);
+  for (const figure of await page.locator("figure.play").all())
+    if (!(await figure.locator(".play-stage svg circle").count())) problems.push("no picture without a script");
+  await bare.close();
+  return problems;
+}
+
+const { values, positionals } = parseArgs({ options: { "self-test": { type: "boolean" } }, allowPositionals: true });
+const root = path.resolve(positionals[0]);
+const pages = fs
+  .readdirSync(root, { recursive: true })
+  .map(String)
+  .filter((f) => f.endsWith(".html") && fs.readFileSync(path.join(root, f), "utf8").includes('<figure class="play"'));
+const browser = await chromium.launch({ executablePath: CHROMIUM, args: FLAGS });
+let failed = pages.length ? 0 : 1;
+if (!pages.length) console.error("no page has a figure to play with");
+if (values["self-test"]) {
+  // The first page, broken in one way each.
+  const html = fs.readFileSync(path.join(root, pages[0]), "utf8");
+  const script = fs.readFileSync(path.join(root, "_static", "play.js"), "utf8");
+  const breaks = {
+    sound: [(h) => h, (s) => s, null],
+    number: [(h) => h.replace(/"neighbour":\[/, '"neighbour":[9'), (s) => s, /differ/],
+    error: [(h) => h, (s) => s.replace("toggle(i));", "toggel(i));"), /toggel|marked/],
+    marks: [(h) => h, (s) => s.replace("else if (marked.size < allowed)", "else"), /marked/],
+    result: [(h) => h, (s) => s.replace("alone = found();", "alone = 0;"), /row 1/],
+    names: [(h) => h, (s) => s.replace(/"aria-label": `reading[^`]*`,/, ""), /axe/],
+    picture: [(h) => h.replace(/<div class="play-stage">.*?<\/svg>/s, '<div class="play-stage">'), (s) => s, /picture/],
+  };
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), "play-"));
+  fs.cpSync(path.join(root, "_static"), path.join(folder, "_static"), { recursive: true });
+  fs.mkdirSync(path.join(folder, "book"));
+  for (const [name, [page, code, wanted]] of Object.entries(breaks)) {
+    fs.writeFileSync(path.join(folder, "book", "page.html"), page(html));
+    fs.writeFileSync(path.join(folder, "_static", "play.js"), code(script));
+    const found = await play(browser, path.join(folder, "book", "page.html"));
+    const right = wanted ? found.some((text) => wanted.test(text)) : !found.length;
+    console.log(`${right ? "ok  " : "FAIL"} ${name.padEnd(8)} ${found[0] ?? "finds nothing"}`);
+    failed += !right;
+  }
+  fs.rmSync(folder, { recursive: true });
+} else {
+  for (const page of pages) {
+    const found = await play(browser, path.join(root, page));
+    console.log(`${page.padEnd(46)} ${found.length ? `${found.length} problems` : "ok"}`);
+    for (const text of found) console.log(`    ${text}`);
+    failed += found.length;
+  }
+}
+await browser.close();
+process.exit(failed ? 1 : 0);
