@@ -14,19 +14,10 @@
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
-import { createRequire } from "node:module";
 import { pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
-import { chromium } from "playwright-core";
+import { AXE, start } from "./browser.mjs";
 
-const AXE = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
-const CHROMIUM =
-  process.env.CHROMIUM ||
-  ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find(fs.existsSync);
-const FLAGS = [
-  "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-  "--disable-background-networking", "--disable-component-update", "--disable-sync",
-];
 const DESKTOP = { width: 1280, height: 900 };
 const PHONE = { width: 390, height: 844 };
 const SETUPS = [
@@ -144,7 +135,7 @@ async function visit(browser, file, setup, screenshot) {
 
 /** Check `files` (relative to `root`); returns a map file -> [{kind, text, setups}]. */
 async function check(root, files, screenshots) {
-  const browser = await chromium.launch({ executablePath: CHROMIUM, args: FLAGS });
+  const browser = await start();
   const setups = SETUPS.filter((s) => screenshots || !s.screenshotOnly);
   const jobs = files.flatMap((file) => setups.map((setup) => ({ file, setup })));
   const found = new Map(files.map((file) => [file, []]));
@@ -208,10 +199,6 @@ const { values, positionals } = parseArgs({
   options: { "self-test": { type: "boolean" }, screenshots: { type: "string" }, only: { type: "string" } },
 });
 const root = path.resolve(positionals[0] ?? "_build/html");
-if (!CHROMIUM || !fs.existsSync(CHROMIUM)) {
-  console.error("no Chromium found: install it (Debian: apt-get install chromium) or set CHROMIUM to its path");
-  process.exit(2);
-}
 if (!fs.existsSync(path.join(root, "_static"))) {
   console.error(`${root} holds no built book: run 'make book' first`);
   process.exit(2);

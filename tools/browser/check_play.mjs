@@ -8,19 +8,10 @@
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
-import { createRequire } from "node:module";
 import { pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
-import { chromium } from "playwright-core";
+import { AXE, start } from "./browser.mjs";
 
-const AXE = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
-const CHROMIUM =
-  process.env.CHROMIUM ||
-  ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find(fs.existsSync);
-const FLAGS = [
-  "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-  "--disable-background-networking", "--disable-component-update", "--disable-sync",
-];
 const WAYS = [
   { name: "mouse", viewport: { width: 1280, height: 900 }, colorScheme: "light" },
   { name: "keys", viewport: { width: 1280, height: 900 }, colorScheme: "dark", keys: true },
@@ -99,7 +90,7 @@ const pages = fs
   .readdirSync(root, { recursive: true })
   .map(String)
   .filter((f) => f.endsWith(".html") && fs.readFileSync(path.join(root, f), "utf8").includes('<figure class="play"'));
-const browser = await chromium.launch({ executablePath: CHROMIUM, args: FLAGS });
+const browser = await start();
 let failed = pages.length ? 0 : 1;
 if (!pages.length) console.error("no page has a figure to play with");
 if (values["self-test"]) {
