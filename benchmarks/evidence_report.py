@@ -17,9 +17,9 @@ RESULTS = Path(__file__).parent / "results" / "evidence"
 LIMIT = "limit"
 # The ways of using experience, and what the methods that stand for them are called in the comparisons.
 WAYS = {
-    "nearest neighbour": ("nearest neighbour", "pixels, nearest neighbour", "5-NN"),
+    "neighbour": ("nearest neighbour", "pixels, nearest neighbour", "5-NN"),
     "logistic": ("centred logistic", "logistic, real"),
-    "empirical Bayes": ("empirical Bayes",),
+    "emp. Bayes": ("empirical Bayes",),
     "features": ("pooled features", "features, real"),
     "AADML": ("AADML",),
     "MAML": ("MAML",),
@@ -102,7 +102,7 @@ def cells(found: Comparison) -> tuple[dict[str, str], str]:
             shown[way], winner = f"**{mean}**", way
         else:
             apart = found.minus(name, best)
-            shown[way] = f"{mean}<br>{apart.mean:+.3f} [{apart.low:+.3f}, {apart.high:+.3f}]"
+            shown[way] = f"{mean}<br>{apart.mean:+.3f} ±{(apart.high - apart.low) / 2:.3f}"
     return shown, winner
 
 

@@ -183,4 +183,6 @@ def test_the_best_way_is_bold_and_the_others_say_how_far_they_are():
     found = EVIDENCE["fleet"]["few-shot, plane, 300 machines"]
     shown, winner = report.cells(found)
     assert shown[winner].startswith("**") and sum(cell.startswith("**") for cell in shown.values()) == 1
-    assert shown["nearest neighbour"].startswith("0.7") and "<br>-0.2" in shown["nearest neighbour"]
+    apart = found.minus("nearest neighbour", "empirical Bayes")
+    half = (apart.high - apart.low) / 2
+    assert shown["neighbour"].startswith("0.7") and shown["neighbour"].endswith(f"<br>{apart.mean:+.3f} ±{half:.3f}")
