@@ -38,7 +38,7 @@ def test_the_siblings_are_machines_of_the_training_half():
 
 
 def test_without_a_script_the_readings_are_drawn_without_their_labels():
-    picture = play._static(play.guess())
+    picture = play._machine(play.guess())
     assert picture.count("<circle") == 5 and picture.count("<rect") == 12
     assert "faulty" not in picture and 'role="img"' in picture
 

@@ -7,6 +7,7 @@
 A caption.
 ```
 
+In a notebook a comment stands for it, since other programs do not know the directive: ``<!-- play threshold -->``.
 Without JavaScript, in print and in other formats the static picture and the caption stay. The script is a plain file in
 ``_static``, so that a page works from disk.
 """
@@ -14,6 +15,7 @@ Without JavaScript, in print and in other formats the static picture and the cap
 from __future__ import annotations
 
 import json
+import re
 from functools import cache
 
 from docutils import nodes
@@ -68,10 +70,22 @@ def guess() -> dict:
     }
 
 
-FIGURES = {"guess": guess}
+@cache
+def threshold() -> dict:
+    """The ten scores of chapter 1, and what the package says of them at some thresholds."""
+    from metaad_tutorial import metrics
+
+    scores = [0.8, 1.1, 1.5, 2.0, 2.4, 3.3, 1.8, 2.9, 3.3, 4.1]
+    labels = [0, 0, 0, 0, 0, 0, 1, 1, 1, 1]
+    checks = []
+    for cut in (0.5, 1.6, 2.5, 3.3, 5.0):
+        flagged = [[score > cut for score in scores]]
+        rates = (metrics.hits([labels], flagged)[0], metrics.false_alarms([labels], flagged)[0])
+        checks.append({"cut": cut, "hits": float(rates[0]), "alarms": float(rates[1])})
+    return {"scores": scores, "labels": labels, "auroc": float(metrics.auroc(labels, scores)), "checks": checks}
 
 
-def _static(data: dict) -> str:
+def _machine(data: dict) -> str:
     """The machine alone as a picture: circles are known to be normal, squares are to be judged."""
     points = [*data["known"], *data["asked"]]
     low, high = ([pick(p[i] for p in points) for i in (0, 1)] for pick in (min, max))
@@ -90,6 +104,27 @@ def _static(data: dict) -> str:
     return f'<svg viewBox="0 0 360 260" role="img" aria-label="readings of one machine">{circles}{squares}</svg>'
 
 
+def _line(data: dict) -> str:
+    """Scores on a line, anomalies above it and normal points below."""
+    kinds = {0: ("normal", 45), 1: ("faulty", 25)}
+    drawn = "".join(
+        f'<circle class="play-{kinds[label][0]}" cx="{70 * score:.1f}" cy="{kinds[label][1]}" r="6"/>'
+        for score, label in zip(data["scores"], data["labels"], strict=True)
+    )
+    return f'<svg viewBox="0 0 360 70" role="img" aria-label="ten scores on a line">{drawn}</svg>'
+
+
+# Data, static picture, and for notebooks the words for those who cannot see it and the caption.
+FIGURES = {"guess": (guess, _machine), "threshold": (threshold, _line)}
+WORDS = {
+    "threshold": (
+        "Ten scores on a line, a threshold, the staircase of the ROC curve and the grid of pairs under it.",
+        "Move the threshold along the scores, or a point. The dot climbs the staircase; cells below it are pairs in "
+        "the right order. Then change how rare anomalies are: the curve does not move, accuracy and precision do.",
+    ),
+}
+
+
 class Play(SphinxDirective):
     """``{play} name``, with a caption as its content."""
 
@@ -103,11 +138,12 @@ class Play(SphinxDirective):
             raise self.error(f"there is no figure {name!r} to play with: there are {', '.join(FIGURES)}")
         if not self.options.get("alt"):
             raise self.error("a figure to play with needs :alt:")
-        data = FIGURES[name]()
+        data_of, picture = FIGURES[name]
+        data = data_of()
         packed = json.dumps(data, separators=(",", ":")).replace("</", "<\\/")
         ident = self.options.get("name", f"play-{name}")
         head = (
-            f'<figure class="play" id="{ident}" data-play="{name}"><div class="play-stage">{_static(data)}</div>'
+            f'<figure class="play" id="{ident}" data-play="{name}"><div class="play-stage">{picture(data)}</div>'
             f'<script type="application/json">{packed}</script><figcaption>'
         )
         caption = nodes.container("", classes=["play-caption"])
@@ -115,6 +151,23 @@ class Play(SphinxDirective):
         return [nodes.raw("", head, format="html"), caption, nodes.raw("", "</figcaption></figure>", format="html")]
 
 
+MARK = re.compile(r"<!-- play (\w+) -->")
+
+
+def _marks(app, docname, source):
+    """In a notebook, comments become directives."""
+    if not docname.startswith("notebooks/") or not MARK.search(source[0]):
+        return
+
+    def directive(match: re.Match) -> str:
+        alt, caption = WORDS[match[1]]
+        text = f"```{{play}} {match[1]}\n:alt: {alt}\n\n{caption}\n```\n"
+        return json.dumps(text)[1:-1]  # the source is JSON
+
+    source[0] = MARK.sub(directive, source[0])
+
+
 def setup(app):
     app.add_directive("play", Play)
+    app.connect("source-read", _marks)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -51,7 +51,55 @@ async function guess(page, figure, way, say) {
   if (await checked()) say("starting again leaves marks");
 }
 
-const FIGURES = { guess };
+/** Play "Threshold and ROC": compare its figures, move the threshold and a point, square the scores. */
+async function threshold(page, figure, way, say) {
+  const data = JSON.parse(await figure.locator("script").textContent());
+  const stage = figure.locator(".play-stage"), told = figure.locator(".play-told");
+  const apart = await stage.evaluate(
+    (stage, { auroc, checks }) =>
+      Math.max(
+        Math.abs(stage.playFigures.auroc - auroc),
+        ...checks.flatMap(({ cut, hits, alarms }) => {
+          const [own, wrong] = stage.playFigures.at(cut);
+          return [Math.abs(own - hits), Math.abs(wrong - alarms)];
+        }),
+      ),
+    data,
+  );
+  if (!(apart < 1e-6)) say(`rates or AUROC differ from the package's by ${apart}`);
+  const says = async (what, text) => {
+    const now = await told.textContent();
+    if (!now.includes(text)) say(`${what}: expected "${text}", got "${now}"`);
+  };
+  const cut = figure.locator("input").first();
+  await cut.focus();
+  await page.keyboard.press("Home");
+  await says("threshold 0", "Hits 1.00, false alarms 1.00");
+  await figure.locator("button", { hasText: "Cardboard" }).click();
+  await says("cardboard", "accuracy 0.60 (never an alarm: 0.60), precision undefined");
+  const before = (await told.textContent()).match(/AUROC [\d.]+/)[0];
+  await figure.locator("button", { hasText: "Square" }).click();
+  await says("squared scores", before);
+  await figure.locator("button", { hasText: "Start again" }).click();
+  // the lowest normal point becomes the largest of all: it is now in no pair in the right order
+  const dot = figure.locator("[role=slider]").first();
+  await dot.scrollIntoViewIfNeeded();
+  if (way.keys) {
+    await dot.focus();
+    for (let i = 0; i < 40; i++) await page.keyboard.press("ArrowRight");
+  } else {
+    const [box, line] = [await dot.boundingBox(), await figure.locator("svg").first().boundingBox()];
+    await page.mouse.move(box.x + box.width / 2, box.y + box.height / 2);
+    await page.mouse.down();
+    await page.mouse.move(line.x + line.width - 4, box.y + box.height / 2, { steps: 5 });
+    await page.mouse.up();
+  }
+  const n = data.labels.filter((l) => l).length, pairs = n * (data.labels.length - n);
+  await says("a moved point", `${(data.auroc * pairs - n).toFixed(1)} of ${pairs} pairs`);
+  await axe(page, figure, say);
+}
+
+const FIGURES = { guess, threshold };
 
 async function axe(page, figure, say) {
   await page.addScriptTag({ path: AXE });
@@ -94,8 +142,9 @@ const browser = await start();
 let failed = pages.length ? 0 : 1;
 if (!pages.length) console.error("no page has a figure to play with");
 if (values["self-test"]) {
-  // The first page, broken in one way each.
-  const html = fs.readFileSync(path.join(root, pages[0]), "utf8");
+  // The pages of two figures, broken in one way each.
+  const read = (name) => fs.readFileSync(path.join(root, pages.find((f) => f.includes(name))), "utf8");
+  const html = read("intro"), roc = read("01_scores");
   const script = fs.readFileSync(path.join(root, "_static", "play.js"), "utf8");
   const breaks = {
     sound: [(h) => h, (s) => s, null],
@@ -104,11 +153,14 @@ if (values["self-test"]) {
     marks: [(h) => h, (s) => s.replace("else if (marked.size < allowed)", "else"), /marked/],
     result: [(h) => h, (s) => s.replace("alone = found();", "alone = 0;"), /row 1/],
     names: [(h) => h, (s) => s.replace(/"aria-label": `reading[^`]*`,/, ""), /axe/],
+    drag: [() => roc, (s) => s.replace("scores[i] = Math", "scores[0] = 0 * Math"), /moved point/],
+    rates: [() => roc.replace('"hits":1.0', '"hits":0.9'), (s) => s, /rates/],
+    squares: [() => roc, (s) => s.replace("(s * s) / high", "-s"), /squared/],
     picture: [(h) => h.replace(/<div class="play-stage">.*?<\/svg>/s, '<div class="play-stage">'), (s) => s, /picture/],
   };
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), "play-"));
   fs.cpSync(path.join(root, "_static"), path.join(folder, "_static"), { recursive: true });
-  fs.mkdirSync(path.join(folder, "book"));
+  fs.mkdirSync(path.join(folder, "book"));  // both pages lie one folder deep
   for (const [name, [page, code, wanted]] of Object.entries(breaks)) {
     fs.writeFileSync(path.join(folder, "book", "page.html"), page(html));
     fs.writeFileSync(path.join(folder, "_static", "play.js"), code(script));
