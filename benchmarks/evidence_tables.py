@@ -191,7 +191,8 @@ def one(normal: int, anomalous: int, quick: bool) -> Comparison:
             [found] * len(seeds), 1, "support, labels" if labels else "support", {}, 0.0, time.process_time() - begin
         )
     sizes = [name for name in known.feature_names if name.endswith("size")]
-    for name, columns in {"mean of all scores": sizes} | ({"5-NN and trees": PAIR} if anomalous else {}).items():
+    combinations = {"mean of all scores": sizes} | ({"5-NN and trees": PAIR} if anomalous else {})
+    for name, columns in combinations.items():
         which = [known.feature_names.index(column) for column in columns]
         found = {table: figures(combined(own, which)) for table, own in tasks.items()}
         outcomes[name] = outcome([found] * len(seeds), 1, sees, {}, 0.0, 0.0)

@@ -85,6 +85,38 @@ def threshold() -> dict:
     return {"scores": scores, "labels": labels, "auroc": float(metrics.auroc(labels, scores)), "checks": checks}
 
 
+@cache
+def step() -> dict:
+    """The fleet of figure 3.1: what AADML learnt, eight held-out machines, and the package's scores of the first."""
+    from sklearn.base import clone
+
+    from metaad_tutorial import AADML, MAML, Fleet
+
+    fleet = Fleet(n_features=2, n_machines=500, spread=1.5, seed=3)
+    train, valid, test = fleet.split(random_state=0)
+    learnt = AADML(inner_steps=1, loss="squared", random_state=0).meta_fit(train, valid)
+    meta, task = learnt.meta_, test.sample(60, random_state=7)[59]  # the machine of the figure
+    more = test.sample(8, random_state=8)
+    tasks = [task, *(more[i] for i in range(7))]
+    detectors = {
+        "scratch": MAML(inner_steps=50, inner_lr=0.5),
+        "start": clone(learnt).set_params(inner_steps=0),
+        "learnt": learnt,
+    }
+    names = {"sx": "support_x", "sy": "support_y", "qx": "query_x", "qy": "query_y"}
+    return {
+        "location": meta["scaling"]["location"].flatten().tolist(),
+        "scale": meta["scaling"]["scale"].flatten().tolist(),
+        "start": [*meta["start"]["weight0"][0].tolist(), meta["start"]["bias0"][0].item()],
+        "rule": [*meta["rule"]["weight0"][0].tolist(), meta["rule"]["bias0"][0].tolist()],
+        "tasks": [{short: getattr(one, name)[0].tolist() for short, name in names.items()} for one in tasks],
+        "scores": {
+            name: detector.fit(task.support_x[0], task.support_y[0]).anomaly_score(task.query_x[0]).tolist()
+            for name, detector in detectors.items()
+        },
+    }
+
+
 def _machine(data: dict) -> str:
     """The machine alone as a picture: circles are known to be normal, squares are to be judged."""
     points = [*data["known"], *data["asked"]]
@@ -114,9 +146,22 @@ def _line(data: dict) -> str:
     return f'<svg viewBox="0 0 360 70" role="img" aria-label="ten scores on a line">{drawn}</svg>'
 
 
+def _support(data: dict) -> str:
+    """The seven support points of the first machine."""
+    one = data["tasks"][0]
+    machine = {"known": [p for p, y in zip(one["sx"], one["sy"], strict=True) if not y], "asked": one["qx"]}
+    return _machine(machine)
+
+
 # Data, static picture, and for notebooks the words for those who cannot see it and the caption.
-FIGURES = {"guess": (guess, _machine), "threshold": (threshold, _line)}
+FIGURES = {"guess": (guess, _machine), "threshold": (threshold, _line), "step": (step, _support)}
 WORDS = {
+    "step": (
+        "A machine with seven support points that can be dragged, thirty query points, and the boundary of a detector.",
+        "Drag the filled support points. Fifty steps from scratch chase them; the learnt start knows the direction of "
+        "a fault, and one learnt step finds the place. With a step size of your own, can you do as well on all eight "
+        "machines?",
+    ),
     "threshold": (
         "Ten scores on a line, a threshold, the staircase of the ROC curve and the grid of pairs under it.",
         "Move the threshold along the scores, or a point. The dot climbs the staircase; cells below it are pairs in "

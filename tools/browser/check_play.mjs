@@ -99,7 +99,44 @@ async function threshold(page, figure, way, say) {
   await axe(page, figure, say);
 }
 
-const FIGURES = { guess, threshold };
+/** Play "One learnt step": compare its scores, go through the ways, move a support point, take another machine. */
+async function step(page, figure, way, say) {
+  const data = JSON.parse(await figure.locator("script").textContent());
+  const told = figure.locator(".play-told");
+  const apart = await figure.locator(".play-stage").evaluate(
+    (stage, scores) =>
+      Math.max(...Object.entries(scores).flatMap(([name, own]) => own.map((v, i) => Math.abs(v - stage.playScores[name][i])))),
+    data.scores,
+  );
+  if (!(apart < 1e-6)) say(`scores differ from the package's by ${apart}`);
+  const one = data.tasks[0];
+  for (const [name, words] of [["start", "learnt start"], ["learnt", "one learnt step"], ["scratch", "50 steps"]]) {
+    await figure.locator("button", { hasText: words }).click();
+    const right = data.scores[name].filter((s, i) => s > 0 === one.qy[i] > 0).length;
+    const now = await told.textContent();
+    if (!now.includes(`${right} of ${one.qy.length} query points right`)) say(`${words}: expected ${right}, got "${now}"`);
+  }
+  const area = figure.locator(".play-alarm"), before = await area.getAttribute("points");
+  const handle = figure.locator(".play-handle").first();
+  await handle.scrollIntoViewIfNeeded();
+  if (way.keys) {
+    await handle.focus();
+    for (let i = 0; i < 8; i++) await page.keyboard.press("ArrowUp");
+  } else {
+    const box = await handle.boundingBox(), [x, y] = [box.x + box.width / 2, box.y + box.height / 2];
+    await page.mouse.move(x, y);
+    await page.mouse.down();
+    await page.mouse.move(x + 30, y - 40, { steps: 5 });
+    await page.mouse.up();
+  }
+  if ((await area.getAttribute("points")) === before) say("a moved support point moves no boundary");
+  await figure.locator("button", { hasText: "my step size" }).click();
+  if (await figure.locator("input").isHidden()) say("there is no slider for the step size");
+  await figure.locator("button", { hasText: "Another machine" }).click();
+  await axe(page, figure, say);
+}
+
+const FIGURES = { guess, threshold, step };
 
 async function axe(page, figure, say) {
   await page.addScriptTag({ path: AXE });
@@ -142,9 +179,9 @@ const browser = await start();
 let failed = pages.length ? 0 : 1;
 if (!pages.length) console.error("no page has a figure to play with");
 if (values["self-test"]) {
-  // The pages of two figures, broken in one way each.
+  // The pages of the figures, broken in one way each.
   const read = (name) => fs.readFileSync(path.join(root, pages.find((f) => f.includes(name))), "utf8");
-  const html = read("intro"), roc = read("01_scores");
+  const html = read("intro"), roc = read("01_scores"), plane = read("03_aadml");
   const script = fs.readFileSync(path.join(root, "_static", "play.js"), "utf8");
   const breaks = {
     sound: [(h) => h, (s) => s, null],
@@ -156,6 +193,8 @@ if (values["self-test"]) {
     drag: [() => roc, (s) => s.replace("scores[i] = Math", "scores[0] = 0 * Math"), /moved point/],
     rates: [() => roc.replace('"hits":1.0', '"hits":0.9'), (s) => s, /rates/],
     squares: [() => roc, (s) => s.replace("(s * s) / high", "-s"), /squared/],
+    rule: [() => plane, (s) => s.replace("(1 - rule[j][0])", "(1 + rule[j][0])"), /scores differ/],
+    handle: [() => plane, (s) => s.replace("points[i] = back(", "back("), /moved support/],
     picture: [(h) => h.replace(/<div class="play-stage">.*?<\/svg>/s, '<div class="play-stage">'), (s) => s, /picture/],
   };
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), "play-"));
