@@ -57,8 +57,8 @@ def speakers(quick: bool, jobs: int) -> Iterator[tuple[str, Comparison]]:
 
     Settings are chosen on a labelling of the vowels that is not measured, with eight training and four validation
     speakers. Of the fourteen others that a held-out speaker has, those that do not train, at least one, validate. Each
-    of five further labellings and each speaker has a training of its own, with another seed: the interval over
-    speakers, averaged over labellings, holds both.
+    of five further labellings and each speaker has a training of its own, with another seed: the interval is
+    over speakers, each averaged over labellings; how labellings differ stands in `by_seed`.
     """
     first, *measured = labellings(2 if quick else 6)
     lines = everybody()

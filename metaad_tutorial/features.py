@@ -31,9 +31,10 @@ class PooledFeatures(MetaDetector):
 
     .. math:: s(x)=a\big(\lVert\phi(x)-c_0\rVert^2-\lVert\phi(x)-c_1\rVert^2\big)+b,
 
-    without the second distance where there are none. Scale a and bias b are those with which s best predicts the query
-    labels of the validation tasks (of the training tasks without any). Chen et al. (2019) found such features to be as
-    good as episodes in few-shot classification.
+    without the second distance where there are none. If the classifier has learnt to tell anomalies and the support set
+    has none, s is its own logit instead: it need not keep normal points together, so that distances may say nothing.
+    Scale a and bias b are those with which s best predicts the query labels of the validation tasks (of the training
+    tasks without any). Chen et al. (2019) found such features to be as good as episodes in few-shot classification.
 
     Args:
         embedding: number of features, unless `network` says it.
@@ -114,6 +115,8 @@ class PooledFeatures(MetaDetector):
             checkpoint=checkpoint and Checkpoint(self, train, {"pool": pool}, rng, checkpoint),
         )  # fmt: skip
         meta = {name: value for name, value in learnt.items() if name not in ("head", "offset")}
+        if self._n_classes == 1:  # it tells anomalies, which is of use on new units as well
+            meta["teller"] = {"weight": learnt["head"], "bias": learnt["offset"]}
         tasks = self._scaled(scaling, self.draw(valid or train, 100, rng))
         with torch.no_grad():
             score = self.logit(self.adapt(meta, tasks.support_x, tasks.support_y), tasks.query_x)
@@ -130,6 +133,8 @@ class PooledFeatures(MetaDetector):
     def adapt(self, meta: Tree, x: Tensor, y: Tensor) -> Tree:
         """The class means of the support sets; with labelled anomalies the line between them, fine-tuned if wanted."""
         seen = self.remembered(x)
+        if not y.any() and "teller" in meta:
+            return meta | seen
         phi = self._phi(meta, x, seen)
         normal, anomalous = (phi[y == label].unflatten(0, (len(y), -1)) for label in (0, 1))
         center = normal.mean(1, keepdim=True)
@@ -157,7 +162,9 @@ class PooledFeatures(MetaDetector):
         phi = self._phi(params, x, params)
         if "line" in params:
             return _linear(params["line"], phi)
-        return params["scale"] * ((phi - params["center"]) ** 2).sum(-1) + params["bias"]
+        if "center" in params:
+            return params["scale"] * ((phi - params["center"]) ** 2).sum(-1) + params["bias"]
+        return params["scale"] * _linear(params["teller"], self.features(params, x, params)) + params["bias"]
 
 
 def _linear(line: Tree, phi: Tensor) -> Tensor:

@@ -61,7 +61,7 @@ def test_a_centred_line_moves_with_the_machine_and_a_pooled_one_does_not():
 
 def test_scores_are_differences_of_distances_in_features():
     detector = PooledFeatures(6, hidden=(5,), normalize=False, **SHORT).meta_fit(TRAIN, VALID)
-    assert set(detector.meta_) == {"start", "scale", "bias", "scaling"}  # the classifier's last layer is gone
+    assert set(detector.meta_) == {"start", "scale", "bias", "scaling", "teller"}
     scaling = detector.meta_["scaling"]
     phi = [
         detector.features(detector.meta_, (torch.as_tensor(v)[None] - scaling["location"]) / scaling["scale"])[0]
@@ -71,12 +71,27 @@ def test_scores_are_differences_of_distances_in_features():
     far, near = (((phi[1] - c) ** 2).sum(-1) for c in (normal, anomalous))
     a, b = detector.meta_["scale"], detector.meta_["bias"]
     assert np.allclose(detector.fit(X, Y).anomaly_score(Q), a * (far - near) + b, rtol=0, atol=1e-9)
-    alone = ((phi[1] - phi[0][torch.as_tensor(Y) == 0].mean(0)) ** 2).sum(-1)
+    told = phi[1] @ detector.meta_["teller"]["weight"][0] + detector.meta_["teller"]["bias"]
+    assert np.allclose(detector.fit(X[Y == 0]).anomaly_score(Q), a * told + b, rtol=0, atol=1e-9)
+    untrained = PooledFeatures(6, hidden=(5,), normalize=False, random_state=0).fit(X[Y == 0])
+    assert "center" in untrained.params_  # which has no classifier, and measures distances
+
+
+def test_without_labelled_anomalies_names_of_units_leave_distances():
+    detector = PooledFeatures(6, hidden=(5,), normalize=False, target="units", **SHORT).meta_fit(TRAIN, VALID)
+    assert set(detector.meta_) == {"start", "scale", "bias", "scaling"}  # the classifier's last layer is gone
+    scaling = detector.meta_["scaling"]
+    phi = [
+        detector.features(detector.meta_, (torch.as_tensor(v)[None] - scaling["location"]) / scaling["scale"])[0]
+        for v in (X[Y == 0], Q)
+    ]
+    a, b = detector.meta_["scale"], detector.meta_["bias"]
+    alone = ((phi[1] - phi[0].mean(0)) ** 2).sum(-1)
     assert np.allclose(detector.fit(X[Y == 0]).anomaly_score(Q), a * alone + b, rtol=0, atol=1e-9)
 
 
 def test_normalised_features_have_length_one():
-    detector = PooledFeatures(6, **SHORT).meta_fit(TRAIN)
+    detector = PooledFeatures(6, target="units", **SHORT).meta_fit(TRAIN)
     center = detector.fit(X[Y == 0][:1]).params_["center"]
     assert float((center**2).sum()) == pytest.approx(1)
 
