@@ -6,8 +6,9 @@ are not part of this project: give the folder with `images_background.zip` and `
 https://github.com/brendenlake/omniglot, or one `.npz` file with images (1623, 20, 28, 28) uint8, alphabet (1623,) and
 split (1623,), 1 for evaluation.
 
-    make bench-omniglot DATA=path                                all of it (about 90 minutes)
-    python benchmarks/omniglot.py --data path --quick --out DIR  a trial that proves the script runs
+    make bench-omniglot DATA=path                                  all of it (hours)
+    python benchmarks/omniglot.py --data path "2 drawings"         parts of it, kept beside the others' results
+    python benchmarks/omniglot.py --data path --quick --out DIR    a trial that proves the script runs
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
-from evidence import RESULTS, report, run, save, settled  # sets one thread, before any library reads it
+from evidence import RESULTS, report, run, save, stored  # sets one thread, before any library reads it
 
 from metaad_tutorial import MAML, Contender, ConvNet, NearestNeighbor, PooledFeatures, PrototypicalDetector, class_tasks
 
@@ -70,7 +71,7 @@ def families(data: dict[str, np.ndarray], shots: int, rotations: bool) -> tuple:
 
 
 def short() -> dict[str, Contender]:
-    """What is trained within four minutes; two settings each."""
+    """What is trained within four minutes; two settings each. One run, for each takes that long."""
     maml = MAML(dtype="float32", meta_lr=0.003, meta_batch=16, inner_steps=3)
     heads = {"head_only": True, "learn_lr": "parameter", "meta_steps": 1500}
     return {
@@ -90,7 +91,7 @@ def short() -> dict[str, Contender]:
 
 
 def long() -> dict[str, Contender]:
-    """Quarter of an hour each, with rotations as new characters; nothing is chosen."""
+    """A quarter of an hour each, with rotations as new characters; nothing is chosen."""
     return {
         "pooled features": Contender(
             PooledFeatures(dtype="float32", network=EMBEDDINGS[64, 64, 64], meta_steps=12_000), calibrate=True
@@ -104,34 +105,33 @@ def long() -> dict[str, Contender]:
     }
 
 
+LONG = ", longer training, rotated characters"
+PARTS = {f"{shots} drawings{kind}": (shots, bool(kind)) for kind in ("", LONG) for shots in (5, 2, 10)}
+del PARTS["5 drawings" + LONG]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", help=f"what to measure, of {'; '.join(PARTS)}; none is all")
     parser.add_argument("--data", type=Path, required=True, help="folder of the two zip files, or one .npz file")
     parser.add_argument("--quick", action="store_true", help="one small run, for trying the script")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the results")
     args = parser.parse_args()
+    if unknown := set(args.parts) - set(PARTS):
+        parser.error(f"there is no part {', '.join(sorted(unknown))}")
     if args.quick and args.out == RESULTS:
         parser.error("a trial must not replace results: give it --out DIR")
-    data, found = drawings(args.data), {}
-
-    def measure(name: str, everybody: dict, shots: int, rotations: bool = False):
-        parts = families(data, shots, rotations)
-        found[name] = run(everybody, *parts, args.quick, 1, n_tasks=1300, seeds=(0,))
+    data, found = drawings(args.data), {} if args.quick else stored(args.out).get("omniglot", {})
+    for name in args.parts or ["5 drawings"] if args.quick else args.parts or PARTS:
+        shots, rotations = PARTS[name]
+        everybody = long() if rotations else short()
+        if args.quick:
+            small = PrototypicalDetector(network=EMBEDDINGS[16, 32, 64], meta_steps=20)
+            everybody = {"pixels": Contender(NearestNeighbor(standardize=False)), "prototypes": Contender(small)}
+        found[name] = run(everybody, *families(data, shots, rotations), args.quick, 1, n_tasks=1300, seeds=(0,))
         print(f"{name}\n{found[name]}\n", flush=True)
         save("omniglot", found, args.out)
-        return found[name]
-
-    everybody = short()
-    if args.quick:
-        everybody = {"pixels, nearest neighbour": everybody["pixels, nearest neighbour"], "prototypes": Contender(
-            PrototypicalDetector(network=EMBEDDINGS[16, 32, 64], meta_steps=20)
-        )}  # fmt: skip
-    chosen = settled(everybody, measure("5 drawings", everybody, 5))
     if not args.quick:
-        for shots in (2, 10):
-            measure(f"{shots} drawings, longer training, rotated characters", long(), shots, rotations=True)
-        for shots in (2, 10):
-            measure(f"{shots} drawings", chosen, shots)
         report(args.out)
 
 
