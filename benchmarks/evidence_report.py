@@ -95,32 +95,38 @@ def stored(folder: Path = RESULTS) -> dict[str, dict[str, Comparison]]:
     }
 
 
+def short(value: float) -> str:
+    """Three decimals and no zero before them: many columns have to fit."""
+    return f"{value:.3f}".replace("0.", ".").replace("-", "\u2212")
+
+
 def cells(found: Comparison) -> tuple[dict[str, str], str]:
     """For each way its AUROC and the paired difference to the best way; and which way is the best."""
     names = {way: [name for name in known if name in found.outcomes] for way, known in WAYS.items()}
     there = {way: found.winner(among=known) for way, known in names.items() if known}
     best = found.winner(among=list(there.values()))
-    shown = dict.fromkeys(WAYS, "-")
+    shown = dict.fromkeys(WAYS, "")
     for way, name in there.items():
-        mean = f"{found.interval(name).mean:.3f}"
+        mean = short(found.interval(name).mean)
         if name == best:
             shown[way], winner = f"**{mean}**", way
         else:
             apart = found.minus(name, best)
-            shown[way] = f"{mean}<br>{apart.mean:+.3f} ±{(apart.high - apart.low) / 2:.3f}"
+            shown[way] = f"{mean}<br>{short(apart.mean)}<br>±{short((apart.high - apart.low) / 2)}"
     return shown, winner
 
 
 def which_way(everything: dict[str, dict[str, Comparison]]) -> str:
     """The table: families down, ways across."""
-    head = ["family", *WAYS, "limit", "units"]
+    head = ["family", *WAYS]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for file, key, label in ROWS:
         if key not in everything.get(file, {}):
             continue
         found = everything[file][key]
-        limit = f"{found.interval(LIMIT).mean:.3f}" if LIMIT in found.outcomes else ""
-        lines.append("| " + " | ".join([label, *cells(found)[0].values(), limit, str(len(found.units))]) + " |")
+        limit = f", limit {short(found.interval(LIMIT).mean)}" if LIMIT in found.outcomes else ""
+        first = f"{label}<br>{len(found.units)} units{limit}"
+        lines.append("| " + " | ".join([first, *cells(found)[0].values()]) + " |")
     return "\n".join(lines) + "\n"
 
 
