@@ -115,7 +115,8 @@ def compare(
             outcomes[name] = Outcome(
                 by_unit={f: values.mean(0) for f, values in stacked.items()},
                 by_seed={f: values.mean(1) for f, values in stacked.items()},
-                setting=chosen[name], tried=len(contender.settings) or 1, sees=contender.sees,
+                setting=chosen[name], tried=len(contender.settings) or 1,
+                sees=contender.sees if family.anomalous_shots else contender.sees.replace(", labels", ""),
                 training=float(np.mean([training for training, _ in own])),
                 adapting=float(np.mean([results[key][1] for _, results in own])),
             )  # fmt: skip

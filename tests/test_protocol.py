@@ -152,3 +152,10 @@ def test_refusals():
     for wrong in ({"name": "MAMML"}, {"figure": "f2"}, {"over": "tasks"}):
         with pytest.raises(ValueError, match=next(iter(wrong.values()))):
             FOUND.interval(**{"name": "MAML"} | wrong)
+
+
+def test_nobody_sees_labels_where_a_support_set_has_none():
+    family = Fleet(n_machines=40, normal_shots=5, anomalous_shots=0)
+    found = compare({"nearest": Contender(NearestNeighbor())}, *family.split(random_state=0), n_tasks=8)
+    assert found.outcomes["nearest"].sees == "support"
+    assert Contender(NearestNeighbor()).sees == "support, labels"
