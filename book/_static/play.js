@@ -25,6 +25,19 @@
   const triangle = ([x, y], r, kind) =>
     make("polygon", { class: kind, points: `${x},${y - r} ${x + 0.9 * r},${y + 0.7 * r} ${x - 0.9 * r},${y + 0.7 * r}` });
 
+  /** Let a node be dragged by mouse or finger; `to` gets the place in the units of the picture's view box. */
+  function draggable(node, picture, to) {
+    node.addEventListener("pointerdown", (event) => {
+      node.setPointerCapture(event.pointerId);
+      event.preventDefault();
+    });
+    node.addEventListener("pointermove", (event) => {
+      if (!node.hasPointerCapture(event.pointerId)) return;
+      const box = picture.getBoundingClientRect(), { width, height } = picture.viewBox.baseVal;
+      to([((event.clientX - box.left) / box.width) * width, ((event.clientY - box.top) / box.height) * height]);
+    });
+  }
+
   const mean = (values) => values.reduce((a, b) => a + b, 0) / values.length;
 
   /** Distance to the nearest known normal point, each sensor in units of their standard deviation. */
@@ -162,15 +175,7 @@
         scores[i] = Math.round(10 * Math.max(0, Math.min(value, high))) / 10;
         show();
       };
-      dot.addEventListener("pointerdown", (event) => {
-        dot.setPointerCapture(event.pointerId);
-        event.preventDefault();
-      });
-      dot.addEventListener("pointermove", (event) => {
-        if (!dot.hasPointerCapture(event.pointerId)) return;
-        const box = line.getBoundingClientRect();
-        to((high * (((event.clientX - box.left) / box.width) * 360 - 10)) / 340);
-      });
+      draggable(dot, line, ([u]) => to((high * (u - 10)) / 340));
       dot.addEventListener("keydown", (event) => {
         const step = { ArrowLeft: -0.1, ArrowDown: -0.1, ArrowRight: 0.1, ArrowUp: 0.1 }[event.key];
         if (step === undefined) return;
@@ -322,15 +327,7 @@
         points[i] = back([Math.max(6, Math.min(W - 6, u)), Math.max(6, Math.min(H - 6, v))]);
         show();
       };
-      made.addEventListener("pointerdown", (event) => {
-        made.setPointerCapture(event.pointerId);
-        event.preventDefault();
-      });
-      made.addEventListener("pointermove", (event) => {
-        if (!made.hasPointerCapture(event.pointerId)) return;
-        const box = picture.getBoundingClientRect();
-        to([((event.clientX - box.left) / box.width) * W, ((event.clientY - box.top) / box.height) * H]);
-      });
+      draggable(made, picture, to);
       made.addEventListener("keydown", (event) => {
         const move = { ArrowLeft: [-6, 0], ArrowRight: [6, 0], ArrowUp: [0, -6], ArrowDown: [0, 6] }[event.key];
         if (!move) return;
