@@ -241,7 +241,7 @@ def save(name: str, found: dict[str, Comparison], out: Path) -> None:
     where = ", ".join(f"{name} {value}" for name, value in header["machine"].items())
     lines = [f"Measured on {header['date']}, one thread; {where}.", ""]
     for key, value in found.items():
-        head, *body = value.rows
+        head, *body = value.table.cells
         lines += [f"**{key}**", "", "| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
         lines += ["| " + " | ".join(row) + " |" for row in body] + ["", value.caption, ""]
     (out / f"{name}.md").write_text("\n".join(lines))

@@ -31,6 +31,7 @@ from .overlap import check_disjoint
 from .pooled import PooledLogistic
 from .protocol import Contender, compare
 from .prototypes import PrototypicalDetector
+from .report import Table
 from .runtime import set_reproducible
 from .tables import TABLES, feature_names, load_classes, load_table
 from .training import meta_train, query_loss
@@ -68,6 +69,7 @@ __all__ = [
     "PrototypicalDetector",
     "Reptile",
     "StoredTasks",
+    "Table",
     "TaskFamily",
     "check_disjoint",
     "class_tasks",

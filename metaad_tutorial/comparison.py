@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import html
 from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
 
 from .metrics import Interval, interval
+from .report import Table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,16 +74,17 @@ class Comparison:
         return max(names, key=lambda name: self.interval(name, figure).mean)
 
     @cached_property
-    def rows(self) -> list[list[str]]:
-        """Header and lines of the table, a line for each contender."""
-        head = ["method", "AUROC", "accuracy", "sees", "settings", "train s", "adapt s"]
-        lines = []
+    def table(self) -> Table:
+        """A line for each contender; the best of those that do not know the truth is marked."""
+        rows = {}
         for name, outcome in self.outcomes.items():
             figures = [self.interval(name, figure) for figure in ("auroc", "accuracy")]
-            shown = [f"{f.mean:.3f} [{f.low:.3f}, {f.high:.3f}]" for f in figures]
             spent = [f"{outcome.training:.1f}", f"{outcome.adapting:.1f}"]
-            lines.append([name, *shown, outcome.sees, str(outcome.tried), *spent])
-        return [head, *lines]
+            rows[name] = [*figures, outcome.sees, outcome.tried, *spent]
+        columns = ["AUROC", "accuracy", "sees", "settings", "train s", "adapt s"]
+        running = [name for name, outcome in self.outcomes.items() if outcome.sees != "the truth"]
+        best = ("max", "max", None, None, None, None)
+        return Table(columns, rows, best=best, running=running, corner="method", caption=self.caption)
 
     @property
     def caption(self) -> str:
@@ -91,15 +92,10 @@ class Comparison:
         return f"{len(self.units)} held-out units, {runs}; never raising an alarm has accuracy {self.never:.3f}."
 
     def __str__(self) -> str:
-        widths = [max(map(len, column)) for column in zip(*self.rows, strict=True)]
-        lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in self.rows]
-        return "\n".join([*lines, self.caption])
+        return str(self.table)
 
     def _repr_html_(self) -> str:
-        head, *body = self.rows
-        cells = [f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in body]
-        top = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
-        return f"<table><caption>{self.caption}</caption><tr>{top}</tr>{''.join(cells)}</table>"
+        return self.table._repr_html_()
 
     def to_dict(self) -> dict:
         """Everything as plain lists and numbers, for JSON; figures to four decimals, a network by its name."""
