@@ -32,11 +32,12 @@ root_conftest = load(ROOT / "conftest.py")
 
 def toc_files():
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
-    return [toc["root"]] + [c["file"] for part in toc["parts"] for c in part["chapters"]]
+    chapters = [chapter for part in toc["parts"] for chapter in part["chapters"]]
+    return [toc["root"]] + [page["file"] for chapter in chapters for page in (chapter, *chapter.get("sections", ()))]
 
 
 def test_every_page_is_in_the_table_of_contents_and_exists():
-    pages = {p.relative_to(ROOT).with_suffix("").as_posix() for p in (ROOT / "book").glob("*.md")}
+    pages = {p.relative_to(ROOT).with_suffix("").as_posix() for p in (ROOT / "book").rglob("*.md")}
     chapters = {f"notebooks/{p.stem}" for p in (ROOT / "notebooks").glob("*.ipynb")}
     assert set(toc_files()) == pages | chapters
     assert len(toc_files()) == len(set(toc_files()))

@@ -47,7 +47,7 @@ def labels(text):
 
 def book_labels():
     """label -> the files that define it."""
-    texts = {path: path.read_text(encoding="utf-8") for path in (ROOT / "book").glob("*.md")}
+    texts = {path: path.read_text(encoding="utf-8") for path in (ROOT / "book").rglob("*.md")}
     for path in (ROOT / "notebooks").glob("*.ipynb"):
         cells = nbformat.read(path, as_version=4).cells
         texts[path] = "\n\n".join(c.source for c in cells if c.cell_type == "markdown")

@@ -26,11 +26,12 @@ def test_no_module_is_long(module):
     assert n_lines <= 200, f"{module.name} has {n_lines} lines: a reader should hold a module in one sitting"
 
 
-def test_every_module_is_on_the_reference_page():
-    page = (ROOT / "book" / "api.md").read_text(encoding="utf-8")
-    documented = re.findall(r"automodule:: metaad_tutorial\.(\S+)", page)
+def test_every_module_is_on_one_reference_page_and_in_their_list():
+    pages = "\n".join(page.read_text(encoding="utf-8") for page in (ROOT / "book" / "api").glob("*.md"))
+    documented = re.findall(r"automodule:: metaad_tutorial\.(\S+)", pages)
+    listed = re.findall(r"\{py:mod\}`\S+ <metaad_tutorial\.(\S+)>`", (ROOT / "book" / "api.md").read_text("utf-8"))
     names = [".".join(module.relative_to(PACKAGE).with_suffix("").parts) for module in MODULES]
-    assert sorted(documented) == sorted(name for name in names if not name.endswith("__init__"))
+    assert sorted(documented) == sorted(listed) == sorted(name for name in names if not name.endswith("__init__"))
 
 
 def imported(module):
