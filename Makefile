@@ -30,8 +30,8 @@ unexport METAAD_PROGRESS
 
 .DEFAULT_GOAL := help
 OUT     ?= reader
-.PHONY: help setup book reader-notebooks check-reader test test-unit test-notebooks test-portable notebooks check-notebooks lab \
-        serve lint format bench bench-glyphs bench-aae bench-evidence bench-omniglot check-pages linkcheck lock clean distclean
+.PHONY: help setup book reader-notebooks check-reader test test-unit test-notebooks test-portable notebooks check-notebooks lab lab-sources \
+        serve lint format bench bench-glyphs bench-aae bench-evidence bench-omniglot check-pages check-lab linkcheck lock clean distclean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -83,9 +83,13 @@ check-notebooks: $(STAMP) ## Execute the notebooks and report changed files, fig
 
 # Jupyter refuses to run as root, the only user of many containers, unless told to.
 LAB_ARGS ?= $(if $(filter 0,$(shell id -u)),--allow-root)
-lab: $(STAMP) ## Open JupyterLab on the notebooks, with progress bars
-	METAAD_PROGRESS=1 $(BIN)/jupyter lab --ServerApp.root_dir=. $(LAB_ARGS) \
-	  --LabApp.default_url=/lab/tree/notebooks
+LAB     := METAAD_PROGRESS=1 $(BIN)/jupyter lab --ServerApp.root_dir=.
+lab: $(STAMP) ## Open JupyterLab on the readers' notebooks, with progress bars (folder: OUT=reader)
+	@test -e $(OUT) || $(MAKE) reader-notebooks
+	$(LAB) $(LAB_ARGS) --LabApp.app_settings_dir=$(CURDIR)/tools/lab --LabApp.default_url=/lab/tree/$(OUT)
+
+lab-sources: $(STAMP) ## Open JupyterLab on the notebooks that the book is written in
+	$(LAB) $(LAB_ARGS) --LabApp.default_url=/lab/tree/notebooks
 
 serve: book ## Build the book and serve it at http://localhost:8000 (PORT=...)
 	$(BIN)/python -m http.server --bind 127.0.0.1 -d _build/html $(PORT)
@@ -126,6 +130,11 @@ check-pages: ## Check the built pages in headless Chromium (after: make book)
 	node $(BROWSER)/check_play.mjs _build/html
 	node $(BROWSER)/check_hover.mjs --self-test _build/html
 	node $(BROWSER)/check_hover.mjs _build/html
+
+check-lab: $(STAMP) ## Check the notebooks in JupyterLab itself, in headless Chromium (after: make book)
+	npm --prefix $(BROWSER) ci --silent --no-audit --no-fund
+	JUPYTER=$(BIN)/jupyter node $(BROWSER)/check_lab.mjs --self-test _build/html
+	JUPYTER=$(BIN)/jupyter node $(BROWSER)/check_lab.mjs _build/html
 
 linkcheck: $(STAMP) ## Check the links to other sites (needs the network)
 	$(BIN)/jupyter-book build . --builder linkcheck

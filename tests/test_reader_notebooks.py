@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import subprocess
 import sys
 from pathlib import Path
 
@@ -39,6 +40,8 @@ REFERENCES = rn.References(
         (":::{admonition} Note\n:class: tip\n\n- one\n:::\nrest", "> **Note**\n>\n> - one\nrest"),
         ("```{prf:definition} Task\n:label: def-task\n\nA set.\n```", "> **Definition 3.5** (Task)\n>\n> A set."),
         (":::{prf:proof}\nBy {eq}`loss`.\n:::", "> *Proof.*\n>\n> By (3.1)."),
+        (":::{prf:proof}\n$$\na=\nb\n$$ (loss)\n:::", "> *Proof.*\n>\n> $$ a= b \\tag{3.1} $$"),
+        (":::{prf:proof}\nSo $a\n>b$.\n:::", "> *Proof.*\n>\n> So $a >b$."),
         ("```{exercise} Why?\n:label: ex-one\n\nShow it.\n```", "**Exercise 3.3** (Why?)\n\nShow it."),
         ("::::{admonition} Outer\n:::{margin}\nIn {eq}`loss`.\n:::\n::::", "> **Outer**\n>\n> > In (3.1)."),
         ("```python\nx = 1\n```", "```python\nx = 1\n```"),
@@ -113,6 +116,7 @@ def test_without_an_address_the_first_cell_says_what_to_do():
         (lambda nb: nb.cells[1].update(source="{eq}`loss`"), "holds"),
         (lambda nb: nb.cells[1].update(source=":::{note}\nx\n:::"), "holds"),
         (lambda nb: nb.cells[1].update(source="a <!-- key -->"), "holds"),
+        (lambda nb: nb.cells[1].update(source="> $$\n> a=b\n> $$"), "marks of a quote"),
         (lambda nb: nb.cells[2].update(source="other()"), "code or outputs"),
         (lambda nb: nb.cells[5].update(outputs=[]), "code or outputs"),
         (lambda nb: nb.cells[1].update(id="no good id"), "id"),
@@ -148,3 +152,22 @@ def test_every_reference_of_the_book_has_words():
                     for key in match["target"].split(","):
                         authors, year, _ = known[key.strip()]
                         assert authors and (year.isdigit() or year == "n.d."), key
+
+
+def test_the_branch_of_the_launch_buttons_holds_readers_notebooks_and_leaves_the_tree_alone(tmp_path):
+    def git(*words):
+        name = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
+        return subprocess.run(["git", *name, *words], cwd=clone, check=True, capture_output=True, text=True).stdout
+
+    clone, made = tmp_path / "clone", tmp_path / "reader"
+    (clone / "notebooks").mkdir(parents=True), made.mkdir()
+    (clone / "notebooks" / "01_a.ipynb").write_text("chapter\n"), (clone / "page.md").write_text("page\n")
+    (made / "01_a.ipynb").write_text("for readers\n")
+    git("init", "-q", "-b", "main"), git("config", "user.name", "A"), git("config", "user.email", "a@example.org")
+    git("add", "."), git("commit", "-qm", "first")
+    subprocess.run(["bash", ROOT / "tools" / "reader_branch.sh", made], cwd=clone, check=True, capture_output=True)
+    assert git("show", "reader:notebooks/01_a.ipynb") == "for readers\n"
+    assert git("show", "reader:page.md") == "page\n"
+    assert git("ls-tree", "reader", "postBuild").startswith("100755")
+    assert git("log", "--format=%s", "reader").splitlines()[1] == "first"
+    assert git("status", "--porcelain", "-b") == "## main\n"

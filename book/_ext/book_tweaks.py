@@ -29,11 +29,13 @@ def _repository(app, config):
         options["launch_buttons"] = {}
         return
     options["repository_url"] = url
-    options["repository_branch"] = os.environ.get("METAAD_REPOSITORY_BRANCH", "main")
+    # the launch buttons open the readers' notebooks: tools/reader_branch.sh
+    options["repository_branch"] = os.environ.get("METAAD_REPOSITORY_BRANCH", "reader")
     options["use_repository_button"] = True
     options["launch_buttons"] = {
         "notebook_interface": "jupyterlab",
         "binderhub_url": "https://mybinder.org",
+        "colab_url": "https://colab.research.google.com",
     }
 
 

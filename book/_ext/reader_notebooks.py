@@ -12,6 +12,7 @@ from pathlib import Path
 
 import nbformat
 from book_tweaks import repository_url
+from ipykernel.ipkernel import IPythonKernel
 from sphinx.errors import ExtensionError
 
 ROLE = re.compile(r"\{(?P<role>[a-z]+(?::[a-z]+)?)\}`(?P<target>[^`]+)`")
@@ -19,6 +20,7 @@ OPENING = re.compile(r"^(?P<fence>:{3,}|`{3,})\{(?P<name>[\w:-]+)\}[ ]*(?P<title
 OPTION = re.compile(r"^:(?P<name>[\w-]+):[ ]*(?P<value>.*)$")
 LABELLED = re.compile(r"(?P<body>.*?)\$\$[ ]*\((?P<label>[\w-]+)\)", re.DOTALL)
 COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
+FORMULA = re.compile(r"(\$\$?)([^$]+)\1")
 LEFT = re.compile(r"\{[a-z]+(?::[a-z]+)?\}`|^(?::{3,}|`{3,})\{|^\([\w-]+\)=|<!--", re.MULTILINE)
 NAMED = {"definition": "Definition", "theorem": "Theorem", "algorithm": "Algorithm"}
 HIDDEN = {"hide-input", "hide-cell", "remove-cell", "remove-input"}
@@ -86,8 +88,15 @@ def plain(text: str, references: References, here: str) -> str:
     """Markdown that needs no MyST."""
     text = re.sub(r"^\([\w-]+\)=\n", "", text, flags=re.MULTILINE)
     text = COMMENT.sub("", "\n".join(_blocks(text.split("\n"), references)))
-    text = LABELLED.sub(lambda m: f"{m['body'].rstrip()}\n\\tag{{{references.number(m['label'])}}}\n$$", text)
+    text = LABELLED.sub(lambda m: _numbered(m["body"], references.number(m["label"])), text)
     return ROLE.sub(lambda m: references.role(m, here), text)
+
+
+def _numbered(body: str, number: str) -> str:
+    """The end of a formula with its number, on lines of its own unless a quote has put the formula on one."""
+    if re.search(r"\n[ \t]*$", body):
+        return f"{body.rstrip()}\n\\tag{{{number}}}\n$$"
+    return f"{body.rstrip()} \\tag{{{number}}} $$"
 
 
 def _blocks(lines: list[str], references: References) -> list[str]:
@@ -130,7 +139,9 @@ def _directive(name: str, title: str, options: dict, inside: list[str], referenc
         head = [f"**{title}**", ""] if title else []
     else:
         raise ExtensionError(f"a notebook uses the directive {name}, for which reader_notebooks.py has no words")
-    return [f"> {line}".rstrip() for line in [*head, *inside]]
+    # formulas on one line, for JupyterLab takes the marks of a quote inside a formula for part of it
+    text = FORMULA.sub(lambda m: " ".join(m[0].split()), "\n".join([*head, *inside]))
+    return [f"> {line}".rstrip() for line in text.split("\n")]
 
 
 def reader_notebook(nb, references: References, here: str, repository: str | None):
@@ -160,6 +171,8 @@ def reader_notebook(nb, references: References, here: str, repository: str | Non
             cells.append(nbformat.v4.new_markdown_cell(words, id=f"{cell.id}-caption"))
     made.cells = [install, *cells]
     made.metadata.colab = {"provenance": []}
+    # as a kernel writes it, so that opening a notebook in JupyterLab changes nothing
+    made.metadata.language_info = IPythonKernel.language_info
     return made
 
 
@@ -185,6 +198,8 @@ def problems(made, original) -> list[str]:
     for i, cell in enumerate(made.cells, 1):
         if cell.cell_type == "markdown" and (left := LEFT.search(cell.source)):
             found.append(f"cell {i} holds {left[0].strip()!r}")
+        if cell.cell_type == "markdown" and any("\n>" in m[2] for m in FORMULA.finditer(cell.source)):
+            found.append(f"cell {i} holds a formula with the marks of a quote")
     code = [(cell.source, cell.outputs) for cell in made.cells[1:] if cell.cell_type == "code"]
     if code != [(cell.source, cell.outputs) for cell in original.cells if cell.cell_type == "code"]:
         found.append("code or outputs differ")
