@@ -38,7 +38,7 @@ WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
 UNCOMPARED = re.compile(r"nbval[-_](?:ignore[-_]output|skip|raises[-_]exception|test[-_]name)", re.IGNORECASE)
 ADMONITION = re.compile(r"^(`{3,}|:{3,})\{admonition\}", re.MULTILINE)
 RUNNING = re.compile(r"Running:\**\s+at most \d+ seconds")
-READING = re.compile(r"Reading:\**\s+\d+ minutes")
+READING = re.compile(r"Reading:\**\s+\d+<!--reading-minutes--> minutes")
 DECIMAL = re.compile(r"(?<![\w.,/#-])(?<!line )\d+\.\d+(?!\w|\.\d)")
 NOT_PROSE = re.compile(
     r"```.*?```|`[^`]*`|\$\$.*?\$\$|\$[^$]*\$|\]\([^)]*\)|<[^>]*>|^%.*?$|\{\w[\w:]*\}`[^`]*`", re.DOTALL | re.MULTILINE
@@ -206,7 +206,7 @@ def header_box(nb):
     box = after[: opening.end() + closing.start()] if closing else after
     problems = []
     if not READING.search(box):
-        problems.append('the header box lacks "Reading: M minutes"')
+        problems.append('the header box lacks "Reading: M<!--reading-minutes--> minutes"')
     if not RUNNING.search(box):
         problems.append('the header box lacks "Running: at most N seconds"')
     return problems
@@ -381,7 +381,7 @@ def sound_notebook():
         cells=[
             new.new_markdown_cell(
                 "# A chapter\n\n```{admonition} What you will be able to do\n- judge a score\n\n"
-                "Reading: 5 minutes. Running: at most 10 seconds.\n```"
+                "Reading: 5<!--reading-minutes--> minutes. Running: at most 10 seconds.\n```"
             ),
             new.new_markdown_cell("The value is 0.75<!--value:.2f-->. ![A drawing](a.svg)"),
             new.new_code_cell(
@@ -507,7 +507,7 @@ BREAKS = [
     (unique_ids, _set(["cells", 1, "id"], "another")),
     (header_box, _replace(0, "# A chapter", "A chapter")),
     (header_box, _replace(0, "```{admonition}", "First some words.\n\n```{admonition}")),
-    (header_box, _replace(0, "Reading: 5 minutes", "It is short")),
+    (header_box, _replace(0, "Reading: 5<!--reading-minutes--> minutes", "It is short")),
     (header_box, _replace(0, "at most 10 seconds", "some time")),
     (header_box, _replace(0, "Reading: 5", "```\n\nReading: 5")),
     (from_scratch_matches_package, _set(["cells", 3, "metadata", "tags"], [])),

@@ -4,7 +4,8 @@ A cell stores a value with ``glue("ch3-gain", value, display=False)``, and the t
 reads right wherever Markdown is shown. Text that is not one number, with a percent sign or an interval if need be,
 begins with a mark of its own: ``<!--(-->7% to 10%<!--ch9-alarm-->``. On pages of the book the key says which notebook
 stores it, ``<!--03_aadml::ch3-gain:.2f-->``, or that a benchmark does, ``<!--evidence::hand-features:.2f-->``. The key
-``given`` marks what no cell computes: somebody else's figure, a prediction, an example.
+``given`` marks what no cell computes: somebody else's figure, a prediction, an example; ``reading-minutes`` is computed
+from the notebook itself.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import re
 from pathlib import Path
 
 import nbformat
+import reading_time
 
 TEXT = "application/papermill.record/text/plain"
 ONE = r"[-+−]?\d[\d,]*(?:\.\d+)?(?: ?%)?(?: \[[-+]?[\d.]+, [-+]?[\d.]+\])?"
@@ -28,8 +30,8 @@ ROLE = re.compile(r"\{glue:\w*\}`[^`]+`")
 
 
 def stored_values(nb) -> dict[str, object]:
-    """Key -> value of everything that the notebook's cells have stored."""
-    return {
+    """Key -> value of everything that the notebook's cells have stored, and the time to read it."""
+    return {"reading-minutes": reading_time.minutes(nb)} | {
         output.metadata["scrapbook"]["name"]: ast.literal_eval(output.data[TEXT])
         for cell in nb.cells
         if cell.cell_type == "code"

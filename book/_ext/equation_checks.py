@@ -16,8 +16,8 @@ from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx.util.docutils import SphinxDirective
 
-COLUMNS = ("Equation", "Statement", "How it is checked")
-WIDTHS = (10, 45, 45)
+COLUMNS = ("Equation", "Statement, and how it is checked")
+WIDTHS = (10, 90)
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class EquationChecks(SphinxDirective):
         head += self._row(COLUMNS)
         known = self.env.__dict__.setdefault("equation_checks", {"page": self.env.docname, "how": {}})
         for check in checks:
-            row = self._row((f"{{eq}}`{check.label}`", check.statement, f"{check.how}: `{check.test}`"))
+            row = self._row((f"{{eq}}`{check.label}`", f"{check.statement}\n\n{check.how}: `{check.test}`"))
             row["ids"].append(f"check-{check.label}")
             known["how"][check.label] = re.sub(r"[`$]", "", check.how)
             body += row
@@ -108,7 +108,7 @@ class EquationChecks(SphinxDirective):
         row = nodes.row("")
         for text in texts:
             entry = nodes.entry("")
-            self.state.nested_parse(StringList([text], "equation-checks"), 0, entry)
+            self.state.nested_parse(StringList(text.split("\n"), "equation-checks"), 0, entry)
             row += entry
         return row
 
