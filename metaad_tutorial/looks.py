@@ -33,7 +33,8 @@ class Look(NamedTuple):
     group: str
 
 
-# The first whose word is in a method's name; "one-class SVM" stands before "MAML", which "one-class MAML" ends with.
+# The first whose word is in a method's name; "one-class SVM" stands before "MAML", which "one-class MAML" ends with,
+# and "AADML" before "logistic", its loss.
 LOOKS = {
     "from scratch": Look("#8c8c8c", "X", ":", ALONE),
     ", scratch": Look("#8c8c8c", "X", ":", ALONE),
@@ -44,6 +45,10 @@ LOOKS = {
     "empirical Bayes": Look("#117733", "P", "--", POOLED),
     "features": Look("#44aa99", "h", "-.", POOLED),
     "classif": Look("#44aa99", "h", "-.", POOLED),
+    "AADML": Look("#aa4499", "D", "-.", LEARNT),
+    "logistic regression": Look("#5f7080", "h", "-", ALONE),
+    "discriminant": Look("#857a8c", "p", "--", ALONE),
+    "LDA": Look("#857a8c", "p", "--", ALONE),
     "logistic": Look("#5b8c2a", "p", ":", POOLED),
     "pooled": Look("#5b8c2a", "d", ":", POOLED),
     "pixels": Look("#7f7f7f", "s", "-", ALONE),
@@ -61,7 +66,6 @@ LOOKS = {
     "ANIL": Look("#cc6677", "v", ":", LEARNT),
     "Reptile": Look("#cc6677", ">", "-.", LEARNT),
     "Meta-SGD": Look("#5e2a6b", "d", "-.", LEARNT),
-    "AADML": Look("#aa4499", "D", "-.", LEARNT),
     "MAML": Look("#882255", "^", "--", LEARNT),
     "ACR": Look("#5e2a6b", "s", ":", LEARNT),
 }

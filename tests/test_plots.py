@@ -64,7 +64,8 @@ def test_every_method_has_a_look_of_its_own():
         assert own.color not in (plots.NORMAL, plots.ANOMALY)  # they are for points
     assert plots.look("one-class MAML") == looks.LOOKS["MAML"] != plots.look("FOMAML")
     assert plots.look("Meta-AAE") != plots.look("MetaAAE, share 0.1") == looks.LOOKS["MetaAAE"]
-    assert plots.look("50 steps, hidden").group == looks.ALONE
+    assert plots.look("50 steps, hidden").group == plots.look("logistic regression").group == looks.ALONE
+    assert plots.look("AADML, logistic") == looks.LOOKS["AADML"]
     assert plots.look("something", 1).color == plots.COLORS[1] and plots.look("something").group == ""
 
 
@@ -139,6 +140,10 @@ def test_comparison_shares_the_names():
         assert not any(t.get_visible() for t in right.get_yticklabels())
         assert "limit" in texts(left) and "limit" not in texts(right) and right.get_xlabel() == "accuracy"
         assert fig.get_figheight() <= 5.7
+        names = {"AUROC": "ceiling", "accuracy": "limit"}
+        both = dict.fromkeys(names, RESULTS)
+        for ax in plots.comparison(both, limits=dict.fromkeys(names, 0.9), limit_label=names).axes:
+            assert names[ax.get_xlabel()] in texts(ax)
         plt.close(fig)
         with pytest.raises(ValueError, match="accuracy has other methods"):
             plots.comparison({"AUROC": RESULTS, "accuracy": {"one": RESULTS["one"]}})
