@@ -133,19 +133,19 @@ def which_way(everything: dict[str, dict[str, Comparison]]) -> str:
 def machines(fleets: dict[str, Comparison]) -> plt.Figure:
     """AUROC over the number of training machines, few-shot, one panel for each kind of fleet."""
     kinds = {"line": "faults in one direction", "plane": "faults in a plane"}
-    figure, axes = plt.subplots(1, 2, figsize=(9, 4))
+    figure, axes = plt.subplots(1, 2, figsize=(6.4, 3.8), sharey=True)
     for ax, (kind, title) in zip(axes, kinds.items(), strict=True):
         sizes = sorted(int(key.split()[-2]) for key in fleets if key.startswith(f"few-shot, {kind},"))
         found = {n: fleets[f"few-shot, {kind}, {n} machines"] for n in sizes}
-        for i, name in enumerate(next(iter(found.values())).outcomes):
-            limit = name == LIMIT
-            # A line across, and not a colour of its own, for what nobody can pass.
-            style = {"color": "black", "linestyle": ":"} if limit else {"color": f"C{i}", "marker": "osv^DPX"[i]}
+        for name in next(iter(found.values())).outcomes:
+            # A line across, and no mark, for what nobody can pass.
+            own = plots.look(name)
+            style = {"color": own.color, "linestyle": own.dash, "marker": None if name == LIMIT else own.marker}
             ax.plot(sizes, [found[n].interval(name).mean for n in sizes], label=name, markersize=5, **style)
-        ax.set(xscale="log", xlabel="training machines", ylabel="AUROC", title=title, ylim=(0.45, 1.0))
-        ax.set_xticks(sizes, list(map(str, sizes)))
-        ax.minorticks_off()
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=9)
+        ax.set(title=title, ylim=(0.45, 1.0))
+        plots.counts_axis(ax, sizes, "training machines")
+    axes[0].set_ylabel("AUROC")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
 
@@ -164,9 +164,6 @@ def report(folder: Path = RESULTS) -> None:
         key.startswith("few-shot, line") for key in fleets
     ):
         plots.use_style()
-        plt.rcParams.update(
-            {"svg.hashsalt": "metaad", "axes.prop_cycle": plt.cycler(color=plt.get_cmap("tab10").colors)}
-        )
         figure = machines(fleets)
         figure.savefig(folder / "machines.svg", metadata={"Date": None, "Creator": None})
         plt.close(figure)

@@ -588,18 +588,19 @@ def draw_figure(results: dict, path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    from metaad_tutorial.plots import NORMAL, use_style
+    from metaad_tutorial.plots import COLORS, use_style
 
     routes = ranked(results)
     with matplotlib.rc_context():
         use_style()
-        plt.rcParams["svg.hashsalt"] = "metastep"  # the same numbers give the same file
         fig, ax = plt.subplots(figsize=(6.4, 0.4 * len(routes) + 0.9))
         for row, (name, figures) in enumerate(reversed(routes)):
             median = figures["median_ms"]
             error = [[median - figures["p10_ms"]], [figures["p90_ms"] - median]]
-            fill = NORMAL if name in (OURS, OURS_COMPILED) else "white"
-            ax.errorbar(median, row, xerr=error, fmt="o", color=NORMAL, markerfacecolor=fill, capsize=3, markersize=7)
+            fill = COLORS[0] if name in (OURS, OURS_COMPILED) else "white"
+            ax.errorbar(
+                median, row, xerr=error, fmt="o", color=COLORS[0], markerfacecolor=fill, capsize=3, markersize=7
+            )
             ax.annotate(
                 f"{median:.1f}", (median, row), xytext=(0, 7), textcoords="offset points", ha="center", fontsize=9
             )
