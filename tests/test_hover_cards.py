@@ -64,7 +64,7 @@ def test_every_link_gets_the_card_of_its_target_and_no_other_is_stored():
     assert "\\[c\\]" in definition and definition.endswith("</section>\n</div>")
     assert cards["book/glossary.html"]["term-task"].startswith("<p><strong>task</strong></p><p>One problem.</p>")
     row = cards["book/notation.html"]["symbol-1"]
-    assert row == '<div class="hover-row"><p>w</p><p>weights</p><p>start</p></div>'
+    assert row == '<div class="hover-row"><p>w</p><p>weights</p><p>In code: start</p></div>'
     assert cards["book/api/a.html"]["pkg.draw"] == "<p><code>draw(n)</code></p><p>Draw n points.</p>"
 
 

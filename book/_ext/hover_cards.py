@@ -33,9 +33,10 @@ TARGETS = [
 ]
 # Links that must find their card, or the build fails.
 EXPECTED = re.compile(r"equation-|term-|fig-")
-# What a card leaves out: links to the place itself, ticks, names of places, line breaks of a signature.
+# What a card leaves out: links to the place itself, ticks, names and roles of places.
 LEFT_OUT = re.compile(
-    r'<a class="(?:headerlink|eq-check)".*?</a>|<span class="label">.*?</span>\s*(?=<p>)| id="[^"]*"', re.DOTALL
+    r'<a class="(?:headerlink|eq-check)".*?</a>|<span class="label">.*?</span>\s*(?=<p>)| (?:id|role)="[^"]*"',
+    re.DOTALL,
 )
 MATH = re.compile(r'<span class="math notranslate nohighlight">\\\((?P<tex>[^<]*?)\\\)</span>')
 CHAPTERS = re.compile(r"^Chapters? (?P<list>\d[\d, andto]*)\.$", re.MULTILINE)
@@ -47,8 +48,8 @@ def card(text: str) -> str:
     """What the card of a target shows, given the target's HTML."""
     text = LEFT_OUT.sub("", text)
     if text.startswith("<tr"):
-        cells = "".join(re.findall(r"<td>(.*?)</td>", text, re.DOTALL))
-        return f'<div class="hover-row">{cells}</div>'
+        symbol, meaning, code = re.findall(r"<td>(.*?)</td>", text, re.DOTALL)
+        return f'<div class="hover-row">{symbol}{meaning}{code.replace("<p>", "<p>In code: ", 1)}</div>'
     if text.startswith('<dt class="sig'):
         signature, words = text.partition("</dt>")[::2]
         signature = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", signature)).strip()
