@@ -30,7 +30,7 @@ unexport METAAD_PROGRESS
 
 .DEFAULT_GOAL := help
 OUT     ?= reader
-.PHONY: help setup book reader-notebooks check-reader test test-unit test-notebooks test-portable notebooks check-notebooks lab lab-sources \
+.PHONY: help setup book pdf zip reader-notebooks check-reader test test-unit test-notebooks test-portable notebooks check-notebooks lab lab-sources \
         serve lint format bench bench-glyphs bench-aae bench-evidence bench-omniglot check-pages check-lab linkcheck lock clean distclean
 
 help: ## Show this list
@@ -46,6 +46,17 @@ book: $(STAMP) ## Build the book; any warning is an error
 	@rm -rf _build
 	$(BIN)/jupyter-book build . --all -W -n --keep-going
 	@echo "Open the book: file://$(CURDIR)/_build/html/index.html"
+
+NAME    := meta-learning-for-anomaly-detection
+pdf: $(STAMP) ## Print the built pages as one PDF, linked from the home page (after: make book)
+	@test -s _build/html/index.html || { echo "no pages: run 'make book' first"; exit 1; }
+	npm --prefix $(BROWSER) ci --silent --no-audit --no-fund
+	node $(BROWSER)/print_book.mjs --self-test
+	node $(BROWSER)/print_book.mjs _build/html _build/html/$(NAME).pdf
+	$(BIN)/python tools/offline_edition.py _build/html
+
+zip: $(STAMP) ## Pack the built pages into one zip file, linked from the home page (after: make book)
+	$(BIN)/python tools/offline_edition.py --zip _build/html
 
 reader-notebooks: book ## Write the chapters as plain notebooks into a folder (OUT=reader)
 	@mkdir -p $(OUT) && cp _build/html/reader/*.ipynb $(OUT)/

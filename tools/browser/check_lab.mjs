@@ -15,116 +15,11 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { start } from "./browser.mjs";
-import { PATIENCE, startLab } from "./lab.mjs";
+import { check, startLab } from "./lab.mjs";
 
 const SOURCES = fileURLToPath(new URL("../../notebooks", import.meta.url));
 const WRITTEN_IN = ["01", "03", "07"];
 const ALLOWED_IN_SOURCES = ["reference", "changed"];
-
-/** In the page: open the notebook and wait until its kernel runs and every cell is drawn. */
-async function open(file) {
-  const panel = await window.jupyterapp.commands.execute("docmanager:open", { path: file });
-  await panel.context.ready;
-  await panel.revealed;
-  await panel.sessionContext.ready;
-  await panel.sessionContext.session.kernel.info;
-  for (const cell of panel.content.widgets) {
-    panel.content.activeCellIndex = panel.content.widgets.indexOf(cell);
-    cell.node.scrollIntoView();
-    await cell.ready;
-    await new Promise((r) => requestAnimationFrame(r));
-  }
-}
-
-/** In the page: [kind, text] of all that is wrong with the notebook in front as it stands. */
-function inspect() {
-  const panel = window.jupyterapp.shell.currentWidget, problems = [];
-  const cut = (text) => text.replace(/\s+/g, " ").trim().slice(0, 60);
-  const hidden = /^(hide-input|hide-cell|remove-cell|remove-input)$/;
-  let solving = false;
-  panel.content.widgets.forEach((cell, i) => {
-    const say = (kind, text) => problems.push([kind, `cell ${i + 1}: ${text}`]);
-    const source = cell.model.sharedModel.getSource();
-    if (cell.model.type === "markdown") {
-      const shown = cell.node.querySelector(".jp-MarkdownOutput, .myst");
-      const says = source.replace(/<!--.*?-->|^:::?.*$|^\(.*\)=$|`{3}.*/gms, "").trim();
-      if (!cell.rendered || !shown || (says && !shown.textContent.trim())) return say("empty", "not drawn");
-      const words = shown.cloneNode(true);
-      words.querySelectorAll("mjx-container, .katex, code, pre, svg").forEach((e) => e.remove());
-      const text = words.textContent;
-      for (const [key] of text.matchAll(/\{glue|\b(?:evidence|ch\d+)(?:::|-)[a-z][\w-]*/g)) say("key", key);
-      for (const warned of shown.querySelectorAll("[title*='Not Found' i], .text-yellow-600"))
-        say("reference", warned.textContent);
-      for (const [role] of text.matchAll(/\{(?:eq|numref|ref|doc|term|cite:[pt]|prf:ref|py:\w+)\}\S*/g)) say("reference", role);
-      for (const [mark] of text.matchAll(/:::+|\{(?:prf|exercise|solution|admonition)[\w:-]*\}?/g)) say("directive", mark);
-      for (const bad of shown.querySelectorAll("mjx-merror, .katex-error")) say("formula", cut(bad.textContent));
-      for (const [tex] of text.matchAll(/\$[^$\n]*\$|\\(?:[a-zA-Z]{2,}|[,;!])[^\s]*/g)) say("formula", cut(tex));
-      for (const math of shown.querySelectorAll("mjx-container, .katex-mathml annotation"))
-        if (/^\s*>/m.test(math.querySelector("math annotation")?.textContent ?? "")) say("formula", "holds the mark of a quote");
-      for (const open of shown.querySelectorAll("details[open]")) say("solution", cut(open.textContent));
-      const last = (...marks) => Math.max(...marks.map((mark) => source.lastIndexOf(mark)));
-      const begun = last("{solution-start}", "Solution"), over = last("{solution-end}", "**Exercise", "\n## ");
-      if (begun !== over) solving = begun > over;
-      return;
-    }
-    const tags = cell.model.getMetadata("tags") ?? [];
-    const editor = cell.node.querySelector(".jp-InputArea-editor");
-    const visible = !cell.inputHidden || (editor?.getClientRects().length ?? 0) > 0;
-    if (tags.some((tag) => hidden.test(tag)) && visible) say("code", cut(source));
-    else if (solving && visible) say("solution", cut(source));
-    const figures = cell.model.sharedModel.outputs.filter((o) => Object.keys(o.data ?? {}).some((k) => k.startsWith("image/")));
-    if (!cell.model.getMetadata("jupyter")?.outputs_hidden && cell.node.querySelectorAll(".jp-OutputArea-output :is(img, svg)").length < figures.length)
-      say("figure", "not shown");
-  });
-  if (panel.context.model.dirty) problems.push(["changed", "marked as changed on opening"]);
-  return problems;
-}
-
-/** In the page: close the notebook in front and end its kernel. */
-async function close() {
-  const panel = window.jupyterapp.shell.currentWidget;
-  await panel.sessionContext.shutdown();
-  panel.dispose();
-}
-
-/** Problems of `files` (below the folder of the lab); waits as long as something still changes. */
-async function check(browser, lab, files, screenshots) {
-  const page = await browser.newPage({ viewport: { width: 1280, height: 900 } });
-  page.setDefaultTimeout(PATIENCE);
-  const found = new Map(), away = [];
-  await page.route((url) => /^https?:/.test(url.href) && !url.href.startsWith(lab.url), (route) => {
-    away.push(["request", `asks the network for ${route.request().url()}`]);
-    return route.abort();
-  });
-  await page.goto(`${lab.url}/lab?reset`);
-  await page.waitForFunction(() => window.jupyterapp);
-  await page.evaluate(() => window.jupyterapp.restored.then(() => undefined));
-  for (const file of files) {
-    let problems;
-    try {
-      await page.evaluate(open, file);
-      // a mark of change comes a moment after the kernel has told its name
-      await page.waitForTimeout(250);
-      let since = Date.now(), before = "";
-      do {
-        problems = await page.evaluate(inspect);
-        if (JSON.stringify(problems) !== before) [before, since] = [JSON.stringify(problems), Date.now()];
-        if (problems.length) await page.waitForTimeout(100);
-      } while (problems.length && Date.now() - since < 2500);
-      if (screenshots) {
-        await page.screenshot({ path: path.join(screenshots, `${file.replaceAll("/", "-")}-end.png`) });
-        await page.evaluate(() => window.jupyterapp.shell.currentWidget.content.widgets[0].node.scrollIntoView());
-        await page.screenshot({ path: path.join(screenshots, `${file.replaceAll("/", "-")}-top.png`) });
-      }
-      await page.evaluate(close);
-    } catch (error) {
-      problems = [["page", `cannot be checked: ${error.message.split("\n")[0]}`]];
-    }
-    found.set(file, [...problems, ...away.splice(0)]);
-  }
-  await page.close();
-  return found;
-}
 
 const CODE = { cell_type: "code", execution_count: null, id: "code", metadata: {}, outputs: [], source: "hidden = 1" };
 const text = (source) => ({ cell_type: "markdown", id: "text", metadata: {}, source });
