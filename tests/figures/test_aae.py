@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
-import pytest
 
 from metaad_tutorial import plots
 from metaad_tutorial.figures import aae
@@ -16,19 +11,9 @@ from metaad_tutorial.figures import aae
 RNG = np.random.default_rng(0)
 
 
-@pytest.fixture(autouse=True)
-def style():
-    """The book's style; matplotlib's settings are put back."""
-    with matplotlib.rc_context():
-        plots.use_style()
-        yield
-        plt.close("all")
-
-
 def test_planes_have_a_boundary_each():
     scores = {f"score {k}": (lambda p, k=k: p[:, k % 2], 0.2 * k) for k in range(4)}
     fig = aae.planes(scores, (-1, 1, -1, 1), RNG.uniform(-1, 1, (9, 2)))
-    fig.canvas.draw()
     assert [ax.get_title() for ax in fig.axes] == list(scores)
     for k, ax in enumerate(fig.axes):
         circles, line = sorted(ax.collections, key=lambda c: len(c.get_offsets()), reverse=True)
@@ -40,7 +25,6 @@ def test_planes_have_a_boundary_each():
 def test_discriminator_lies_over_the_densities():
     x = np.linspace(-1, 1, 20)
     fig = aae.discriminator(x, x**2, 1 - x**2, x / 2 + 0.5, x / 2 + 0.4)
-    fig.canvas.draw()
     trained, formula = fig.axes[0].lines
     assert np.allclose(trained.get_ydata(), x / 2 + 0.5) and np.allclose(formula.get_ydata(), x / 2 + 0.4)
     normal, virtual = fig.axes[0].collections
@@ -51,7 +35,6 @@ def test_discriminator_lies_over_the_densities():
 def test_redrawn_letters_stand_below_their_images():
     pictures, labels = RNG.uniform(size=(4, 5, 5)), np.array([0, 0, 1, 1])
     fig = aae.redrawn(pictures, labels, 1 - pictures, [1.2, 2.0, 7.8, 9.0])
-    fig.canvas.draw()
     above, below = np.reshape(fig.axes, (2, 4))
     for i in range(4):
         assert np.allclose(above[i].images[0].get_array() + below[i].images[0].get_array(), 1)
