@@ -185,7 +185,7 @@ def test_images_are_framed_by_label():
     assert colors == [plots.NORMAL.upper(), plots.ANOMALY.upper()]
     widths = [ax.spines["left"].get_linewidth() for ax in axes[:2]]
     assert widths[0] < widths[1]  # told apart without colour
-    assert axes[1].spines["left"].get_capstyle() == "butt"  # or the dashes run together
+    assert axes[1].spines["left"].get_capstyle() == "butt"  # longer ends would close the gaps of the dashes
     assert [len(ax.images) for ax in axes] == [1, 1, 0] and not axes[2].spines["left"].get_visible()
     assert [ax.get_title() for ax in axes] == ["a", "b", ""] and axes[0].get_ylabel() == "query"
     plots.images(axes[:1], np.zeros((1, 4, 5)))

@@ -26,7 +26,8 @@ def strange(normal, new, labels, score: Callable, threshold: float, box: Sequenc
     shades = plots.field(axes[1], score, box, threshold=threshold)
     axes[1].plot(*normal.T, ".", color=plots.NORMAL, markersize=3)
     plots.points(axes[1], new, labels)
-    fig.colorbar(shades, ax=axes[1], label="score f(x)", shrink=0.82)
+    bar = fig.colorbar(shades, ax=axes[1], label="score f(x)", shrink=0.82)
+    bar.ax.set_ylim(max(shades.norm.vmin, shades.get_array().min()), None)  # no score is lower
     for ax, title in zip(axes, ("Which are strange?", "Score and threshold"), strict=True):
         ax.set(xlim=box[:2], ylim=box[2:], aspect="equal", xlabel="measurement 1", title=title)
     axes[0].set_ylabel("measurement 2")
