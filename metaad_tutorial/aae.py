@@ -6,7 +6,6 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from . import checks
@@ -14,7 +13,7 @@ from .aae_game import Game
 from .adapting import AdaptingDetector
 from .convolutions import ConvNet
 from .detector import Detector
-from .experienced import detector
+from .estimator import detector
 from .losses import reconstruction
 from .scaling import Scaling, Standardizer
 from .tree import Tree, mapped
@@ -71,16 +70,11 @@ class AAE(AdaptingDetector):
     steps: int = 400
     batch_size: int = 64
     lr: float = 0.003
-    standardize: bool = True
-    contamination: float | str = "auto"
-    dtype: str = "float64"
-    device: str = "cpu"
-    random_state: object = None
 
     sees = ("support",)
     valid: ClassVar = {
         "latent": checks.optional(checks.integer(1)), "steps": checks.integer(1), "batch_size": checks.integer(1),
-        "lr": checks.positive, "dtype": checks.one_of("float32", "float64"), "device": checks.device,
+        "lr": checks.positive, "standardize": checks.one_of(True, False),
     }  # fmt: skip
     bound = ("literal", "latent", "hidden", "network", "dtype")
 
@@ -105,7 +99,6 @@ class AAE(AdaptingDetector):
 
     def adapt(self, meta: Tree, x: Tensor, y: Tensor) -> Tree:
         """What the game makes of the networks on one task, x (1, S, d), y (1, S), and what calibrates the score."""
-        self._bind()
         rng, x = np.random.default_rng(self.random_state), x[:, y[0] == 0]
         n = x.shape[1]
         if n < 2:
@@ -127,41 +120,36 @@ class AAE(AdaptingDetector):
 
     def logit(self, params: Tree, x: Tensor) -> Tensor:
         """The score: C's logit in the literal game, otherwise how surprising both parts are together."""
-        self._check_bound("fit")
         parts = self.parts(params, x)
         return parts[..., 0] if self.literal else surprise(Scaling(**params["parts"])(parts))
 
-    _threshold, score_tasks = Detector._threshold, Detector.score_tasks  # one task at a time
+    _gives_odds, score_tasks = Detector._gives_odds, Detector.score_tasks  # one task at a time
 
     def _support_score(self, X: np.ndarray) -> np.ndarray:
         return self._score(X[self.params_["apart"].cpu().numpy()])  # the others have shaped the networks
 
-    def _of(self, X, function) -> np.ndarray:
+    def _shown(self, X, function) -> np.ndarray:
         """A function of the adapted parameters and the standardised points X, as an array."""
-        check_is_fitted(self, "threshold_")
-        self._check_bound("fit")
-        x = Scaling(**self.params_["scaling"])(self._raw(self._rows(X))).to(**self._place)
-        with torch.no_grad():
-            return function(self.params_, x)[0].cpu().numpy().astype(np.float64)
+        return self._of(function, self.params_, self._raw(self._checked(X)))[0]
 
     def _unscaled(self, x: Tensor) -> Tensor:
         return x * self.params_["scaling"]["scale"] + self.params_["scaling"]["location"]
 
     def discriminator_logit(self, X) -> np.ndarray:
         """Logits of C at the points X (n, d) or (n, h, w): (n,), larger is more anomalous."""
-        return self._of(X, lambda params, x: self.parts(params, x)[..., 0])
+        return self._shown(X, lambda params, x: self.parts(params, x)[..., 0])
 
     def reconstruction_error(self, X) -> np.ndarray:
         """Distances, in scaled features, of the points X (n, d) or (n, h, w) to their reconstructions: (n,)."""
-        return self._of(X, lambda params, x: self.parts(params, x)[..., 1].exp())
+        return self._shown(X, lambda params, x: self.parts(params, x)[..., 1].exp())
 
     def latent_codes(self, X) -> np.ndarray:
         """Codes E(x) of the points X (n, d) or (n, h, w): (n, m)."""
-        return self._of(X, lambda params, x: self.game.run(params, "E", x))
+        return self._shown(X, lambda params, x: self.game.run(params, "E", x))
 
     def reconstruct(self, X) -> np.ndarray:
         """Reconstructions D(E(x)) of the points X (n, d) or (n, h, w), unscaled: (n, d)."""
-        return self._of(X, lambda params, x: self._unscaled(self.game.run(params, "ED", x)))
+        return self._shown(X, lambda params, x: self._unscaled(self.game.run(params, "ED", x)))
 
     def virtual_anomalies(self, X, random_state=None) -> np.ndarray:
         """Virtual anomalies as points, unscaled, one made from each of the points X (n, d) or (n, h, w): (n, d).
@@ -169,4 +157,4 @@ class AAE(AdaptingDetector):
         Codes with noise are decoded.
         """
         rng, game = np.random.default_rng(random_state), self.game
-        return self._of(X, lambda params, x: self._unscaled(game.shown(params, game.virtual(params, x, rng))))
+        return self._shown(X, lambda params, x: self._unscaled(game.shown(params, game.virtual(params, x, rng))))

@@ -14,7 +14,7 @@ from . import checks
 from .batches import BatchDetector
 from .convolutions import ConvNet
 from .episodes import Episodes, TaskFamily
-from .experienced import detector
+from .estimator import detector
 from .meta_detector import MetaDetector
 from .scaling import Standardizer
 from .tree import Tree

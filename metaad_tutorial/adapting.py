@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import ClassVar
+
 import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
@@ -11,18 +14,31 @@ from . import checks, ranks
 from .convolutions import ConvNet
 from .detector import Detector
 from .episodes import Episodes
+from .estimator import detector
 from .method import Method
 from .module_network import AdaptedScorer
 from .scaling import Scaling, Standardizer, warn_if_far
 from .tree import Params, Tree, flat, mapped
 
 
+@detector(kw_only=True)
 class AdaptingDetector(Method, Detector):
     """scikit-learn's contract for a `Method`; its meta-parameters are ``meta_``, or else its untrained start.
 
-    What a support set makes of them is ``params_``, a tree with a task axis of length 1, set by `fit`.
+    Attributes:
+        params_: what a support set makes of them, a tree with a task axis of length 1, set by `fit`.
     """
 
+    standardize: bool | str = True
+    contamination: float | str = "auto"
+    dtype: str = "float64"
+    device: str = "cpu"
+    random_state: object = None
+
+    valid: ClassVar = {
+        "standardize": checks.one_of(True, False, "task"), "dtype": checks.one_of("float32", "float64"),
+        "device": checks.device,
+    }  # fmt: skip
     chunk = 100  # tasks adapted at once when scoring
 
     def _check_params(self) -> None:
@@ -31,20 +47,6 @@ class AdaptingDetector(Method, Detector):
             raise ValueError("Give either hidden or network, not both: a network brings its own layers.")
         if isinstance(self.network, ConvNet) and self.network.outputs and not self.embedding:
             raise ValueError(f"{type(self).__name__} needs a network that gives a logit: a ConvNet without outputs.")
-
-    @property
-    def across(self) -> tuple[str, ...]:
-        learnt = (
-            "meta_",
-            "history_",
-            "trained_on_",
-            "n_features_in_",
-            "feature_names_in_",
-            "columns_",
-            "image_shape_",
-            "_bound",
-        )
-        return Detector.across + (learnt if self._trained else ())
 
     @property
     def _place(self) -> dict:
@@ -67,7 +69,7 @@ class AdaptingDetector(Method, Detector):
     def _adapted(self, x: Tensor, y: Tensor) -> Tree:
         """Adapted parameters for the raw support sets x (T, S, d), y (T, S), with the scaling they go with."""
         if self._trained:
-            self._check_bound("meta_fit")
+            self._check_bound()
             meta = {name: value for name, value in self.meta_.items() if name != "scaling"}
             scaling = Scaling(**mapped(lambda value: value.to(x), self.meta_["scaling"]))
         else:
@@ -86,9 +88,11 @@ class AdaptingDetector(Method, Detector):
             )
         return mapped(Tensor.detach, params) | {"scaling": scaling._asdict()}
 
-    def _logits(self, params: Tree, x: Tensor) -> Tensor:
-        """Scores of raw points x (T, N, d)."""
-        return self.logit(params, Scaling(**params["scaling"])(x).to(**self._place))
+    def _of(self, function: Callable[[Tree, Tensor], Tensor], params: Tree, x: Tensor) -> np.ndarray:
+        """A function of adapted parameters and their tasks' standardised points, of raw points x (T, N, d)."""
+        with torch.no_grad():
+            made = function(params, Scaling(**params["scaling"])(x).to(**self._place))
+        return made.cpu().numpy().astype(np.float64)
 
     def _raw(self, X: np.ndarray) -> Tensor:
         own = np.array(X, order="C")  # a copy: X may be read-only, or by columns, which moves last bits
@@ -100,12 +104,10 @@ class AdaptingDetector(Method, Detector):
             warn_if_far(Scaling(**self.meta_["scaling"]), X[y == 0], vars(self).get("feature_names_in_"))
 
     def _score(self, X: np.ndarray) -> np.ndarray:
-        with torch.no_grad():
-            return self._logits(self.params_, self._raw(X))[0].cpu().numpy().astype(np.float64)
+        return self._of(self.logit, self.params_, self._raw(X))[0]
 
-    def _threshold(self, normal_scores: np.ndarray, y: np.ndarray) -> float:
-        knows = self._trained or y.any()  # whether the logit means something
-        return 0.0 if self.contamination == "auto" and knows else super()._threshold(normal_scores, y)
+    def _gives_odds(self, y: np.ndarray) -> bool:
+        return self._trained or bool(y.any())  # something has given the logit a meaning
 
     def score_tasks(self, episodes: Episodes) -> tuple[np.ndarray, np.ndarray]:
         """Adapt to all support sets, many at a time, and score their query sets.
@@ -118,11 +120,10 @@ class AdaptingDetector(Method, Detector):
         for first in range(0, len(episodes), self.chunk):
             part = episodes[slice(first, first + self.chunk)].flat().to(ranks.device(self.device), torch.float64)
             params = self._adapted(part.support_x, part.support_y)
-            with torch.no_grad():
-                score, support = (self._logits(params, x).cpu().numpy() for x in (part.query_x, part.support_x))
-            scores.append(score.astype(np.float64))
-            for own, y in zip(support.astype(np.float64), part.support_y.cpu().numpy(), strict=True):
-                thresholds.append(self._decide(own[y == 0], y))
+            scores.append(self._of(self.logit, params, part.query_x))
+            support = self._of(self.logit, params, part.support_x)
+            for own, y in zip(support, part.support_y.cpu().numpy(), strict=True):
+                thresholds.append(self._decide(y, lambda own=own, y=y: own[y == 0]))
         return np.concatenate(scores), np.array(thresholds)
 
     def as_module(self) -> nn.Module:

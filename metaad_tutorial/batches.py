@@ -13,7 +13,8 @@ SMALLEST_BATCH = 3  # with fewer points there is no majority
 class BatchDetector:
     """Mixed into an `ExperiencedDetector` that needs no support set: after `meta_fit` it judges at once.
 
-    `fit` learns nothing but a threshold, where `contamination` is a number.
+    `fit` learns nothing but a threshold, where `contamination` is a number. Without `meta_fit`, scores are distances in
+    the network's untrained start, and the threshold of a task comes from its support points.
     """
 
     sees = ("batch",)
@@ -35,15 +36,8 @@ class BatchDetector:
         return score
 
     def _support_score(self, X: np.ndarray) -> np.ndarray:
-        if self._at_zero:
-            return np.zeros(len(X))  # not looked at
         check_batch(self, len(X), "set a threshold from")
         return super()._support_score(X)
-
-    @property
-    def _at_zero(self) -> bool:
-        """Whether the threshold is that of the logit, so that no support point is needed."""
-        return self._trained and self.contamination == "auto"
 
     def score_tasks(self, episodes: Episodes) -> tuple[np.ndarray, np.ndarray]:
         """Score each query set as one batch.
@@ -52,7 +46,8 @@ class BatchDetector:
             scores (T, Q) and thresholds (T,), the same as from `fit` and `anomaly_score` task by task.
         """
         check_batch(self, episodes.query_x.shape[1], "judge")
-        return super().score_tasks(episodes) if self._at_zero else Detector.score_tasks(self, episodes)
+        at_once = self._trained and self.contamination == "auto"  # no threshold to learn from each support set
+        return super().score_tasks(episodes) if at_once else Detector.score_tasks(self, episodes)
 
 
 def check_batch(detector, n: int, purpose: str) -> None:

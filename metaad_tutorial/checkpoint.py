@@ -35,54 +35,59 @@ class Checkpoint:
         self.marks = {name: value for name, value in marks.items() if value is not None}
         self.rng, self.path = rng, path
 
-    def save(self, run, meta: Tree, adam) -> None:
+    def save(self, history: dict, best: Tree | None, meta: Tree, adam) -> None:
         """Write the state between two outer steps."""
-        state = {"step": run.step, "history": run.history, "looks_since_best": run.looks_since_best}
         moments = {str(i): moments for i, moments in adam.state_dict()["state"].items()}
-        tree = {"marks": self.marks, "meta": meta, "best": run.best or {}, "adam": moments}
-        header = {"same": self.same, "state": state, "rng": self.rng.bit_generator.state}
+        tree = {"marks": self.marks, "meta": meta, "best": best or {}, "adam": moments}
+        header = {"same": self.same, "history": history, "rng": self.rng.bit_generator.state}
         files.write(self.path, header, files.arrays(tree))
 
-    def resume(self, run, meta: Tree, adam, steps: int) -> None:
-        """Take the state from the file if there is one.
+    def resume(self, history: dict, meta: Tree, adam, steps: int) -> Tree | None:
+        """Take the state from the file if there is one, and give the best meta-parameters so far.
 
         Raises:
             ValueError: if it is damaged or another training's; the message says what differs.
         """
         if not Path(self.path).exists():
-            return
+            return None
         header, content = files.read(self.path)
         if "same" not in header:
             raise ValueError(f"{self.path} is a saved detector, not a checkpoint: load it, or name another file.")
         found = nested({name: torch.as_tensor(value) for name, value in content.items()})
         try:
-            state, rng, moments = header["state"], header["rng"], found["adam"]
-            self._check_same(header["same"], found, meta)
+            before, rng, moments = header["history"], header["rng"], found["adam"]
+            changed = self._changed(header["same"], found, meta)
         except (AttributeError, KeyError, TypeError):
             raise ValueError(f"{self.path} is damaged: a part of it is missing.") from None
-        if state["step"] > steps:
-            raise ValueError(f"{self.path} holds {state['step']} outer steps, more than meta_steps={steps}.")
-        best = mapped(lambda v: v.to(next(iter(flat(meta).values())).device), found.get("best", {})) or None
-        vars(run).update(state, best=best)  # everything fits: only now is anything changed
-        self.rng.bit_generator.state = rng
-        with torch.no_grad():
-            for name, leaf in flat(meta).items():
-                leaf.copy_(flat(found["meta"])[name])
-        adam.load_state_dict(adam.state_dict() | {"state": {int(i): m for i, m in moments.items()}})
-
-    def _check_same(self, theirs: dict, found: Tree, meta: Tree) -> None:
-        ours = json.loads(json.dumps(self.same, default=files.plain))  # tuples as lists, as in the file
-        changed = [name for name in ours | theirs if ours.get(name) != theirs.get(name)]
-        shapes = [{name: v.shape for name, v in flat(tree).items()} for tree in (found["meta"], meta)]
-        if not changed and shapes[0] != shapes[1]:
-            changed = ["network"]
-        marks = found["marks"]
-        pairs = [(value, marks[name].to(value)) for name, value in self.marks.items() if name in marks]
-        alike = len(pairs) == len(self.marks) == len(marks)
-        if not changed and not (alike and all(a.shape == b.shape and torch.allclose(a, b) for a, b in pairs)):
-            changed = ["tasks"]
         if changed:
             raise ValueError(
                 f"{self.path} is the checkpoint of another training, which differs in {', '.join(changed)}: "
                 "use the same parameters and tasks, or name another file."
             )
+        if (done := len(before["loss"])) > steps:
+            raise ValueError(f"{self.path} holds {done} outer steps, more than meta_steps={steps}.")
+        history.update(before)  # everything fits: only now is anything changed
+        self.rng.bit_generator.state = rng
+        with torch.no_grad():
+            for name, leaf in flat(meta).items():
+                leaf.copy_(flat(found["meta"])[name])
+        adam.load_state_dict(adam.state_dict() | {"state": {int(i): m for i, m in moments.items()}})
+        return mapped(lambda v: v.to(next(iter(flat(meta).values())).device), found.get("best", {})) or None
+
+    def _changed(self, theirs: dict, found: Tree, meta: Tree) -> list[str]:
+        """In what the training of the file is another one."""
+        ours = json.loads(json.dumps(self.same, default=files.plain))  # tuples as lists, as in the file
+        changed = [name for name in ours | theirs if ours.get(name) != theirs.get(name)]
+        if changed:
+            return changed
+        if shapes(found["meta"]) != shapes(meta):
+            return ["network"]
+        marks = found["marks"]
+        same = shapes(marks) == shapes(self.marks)
+        same = same and all(torch.allclose(v, marks[name].to(v)) for name, v in self.marks.items())
+        return [] if same else ["tasks"]
+
+
+def shapes(tree: Tree) -> dict[str, tuple[int, ...]]:
+    """The shapes of the leaves by path."""
+    return {name: value.shape for name, value in flat(tree).items()}

@@ -27,6 +27,7 @@ def number(**bounds) -> Check:
 
 
 positive = number(min_val=0, include_boundaries="neither")
+share = number(min_val=0, max_val=0.5, include_boundaries="right")
 
 
 def integer(least: int) -> Check:
@@ -60,11 +61,8 @@ def network(value, name: str) -> None:
 
 
 def contamination(value, name: str) -> None:
-    if value == "auto":
-        return
-    check_scalar(value, name, Real, min_val=0, max_val=0.5, include_boundaries="right")
-    if not np.isfinite(value):
-        raise ValueError(f"contamination must be a number in (0, 0.5] or 'auto', got {value}.")
+    if value != "auto":
+        share(value, name)
 
 
 def as_points(X):

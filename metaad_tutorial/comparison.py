@@ -52,11 +52,11 @@ class Comparison:
 
     def interval(self, name: str, figure: str = "auroc", over: str = "units") -> Interval:
         """Mean of a figure and its 95 % interval over "units", each averaged over seeds, or over "seeds"."""
-        return _bounded(self._of(name, figure, over), 0)
+        return interval(self._of(name, figure, over), least=0)
 
     def minus(self, name: str, other: str, figure: str = "auroc", over: str = "units") -> Interval:
         """Mean difference of a figure and its 95 % interval, paired by unit or by seed."""
-        return _bounded(self._of(name, figure, over) - self._of(other, figure, over), -1)
+        return interval(self._of(name, figure, over) - self._of(other, figure, over), least=-1)
 
     def _of(self, name: str, figure: str, over: str) -> np.ndarray:
         if name not in self.outcomes:
@@ -124,8 +124,3 @@ class Comparison:
 def _shown(value):
     """A parameter as JSON can hold it."""
     return value if isinstance(value, int | float | str | tuple | list | dict | None) else repr(value)
-
-
-def _bounded(values: np.ndarray, least: float) -> Interval:
-    """The interval of a figure between `least` and 1, which ends where the figure does."""
-    return Interval(*np.clip(interval(values), least, 1).tolist())

@@ -41,8 +41,8 @@ class ConvNet:
 
     Args:
         channels: widths of the convolutions.
-        norm: normalisation after each convolution: None, "layer" (each point over channels and pixels), "group"
-            (each point over a quarter of the channels) or "batch" (each channel over the points of the support set).
+        norm: normalisation after each convolution: None, "layer" (each point over channels and pixels) or "batch" (each
+            channel over the points of the support set).
         shape: height and width of the images; None takes them as square.
         outputs: number of features to give; None gives one logit.
 
@@ -60,10 +60,8 @@ class ConvNet:
             if isinstance(getattr(self, name), list):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
         _check_sizes(self.channels, self.shape)
-        if self.norm not in (None, "layer", "group", "batch"):
-            raise ValueError(f'norm must be None, "layer", "group" or "batch", got {self.norm!r}.')
-        if self.norm == "group" and any(width % 4 for width in self.channels):
-            raise ValueError(f'norm="group" needs channels in multiples of 4, got {self.channels}.')
+        if self.norm not in (None, "layer", "batch"):
+            raise ValueError(f'norm must be None, "layer" or "batch", got {self.norm!r}.')
         check_outputs(self.outputs)
 
     @property
@@ -108,45 +106,35 @@ class ConvNet:
             x: flat images.
             context: (..., S, h*w) points that batch normalisation takes its statistics from; None takes x itself.
         """
-        last = len(self.channels)
-        tasks = max([len(v) for name, v in params.items() if v.dim() > self._dims(name)], default=None)
-        if x.dim() == 2 and tasks is None:
-            context = None if context is None else context[None]
-            return self(params, x[None], context)[0]
-        n = None
+        last, n = len(self.channels), None
         if self.uses_context and context is not None:
-            n = context.shape[-2]
-            x = torch.cat([context, x], -2)
-        x = x.expand(tasks or len(x), *x.shape[-2:]).unflatten(-1, (1, *self._image(x.shape[-1])))
+            n, x = context.shape[-2], torch.cat([context, x], -2)
+        x = x.unflatten(-1, (1, *self._image(x.shape[-1])))
         for i in range(last):
             x = _convolve(x, params[f"weight{i}"])
             if self.norm == "batch":
                 x = support_norm(x, n)
             elif self.norm:
-                x = F.group_norm(x.flatten(0, 1), 4 if self.norm == "group" else 1).unflatten(0, x.shape[:2])
+                x = F.group_norm(x.flatten(0, -4), 1).unflatten(0, x.shape[:-3])
             if self.norm:
                 x = x * _per_channel(params[f"gain{i}"])
             x = torch.relu(x + _per_channel(params[f"bias{i}"]))
-        out = dense(params, last, x.flatten(2).mT)[..., n:]
+        out = dense(params, last, x.flatten(-3).mT)[..., n:]
         return out.squeeze(-2) if self.outputs is None else out.mT
-
-    def _dims(self, name: str) -> int:
-        """Number of axes of a parameter without a task axis."""
-        kind, i = name.rstrip("0123456789"), int(name.lstrip("abcdefghijklmnopqrstuvwxyz"))
-        return 1 if kind != "weight" else 4 if i < len(self.channels) else 2
 
 
 def _per_channel(v: Tensor) -> Tensor:
-    """(C,) or (T, C) -> (1, C, 1, 1) or (T, 1, C, 1, 1), to meet (T, N, C, H, W)."""
+    """(C,) or (T, C) -> (1, C, 1, 1) or (T, 1, C, 1, 1), to meet (..., N, C, H, W)."""
     return v.unsqueeze(-2)[..., None, None]
 
 
 def _convolve(x: Tensor, weight: Tensor) -> Tensor:
-    """Stride-2 convolution of x (T, N, C, H, W) with one weight for all tasks or (T, out, in, 3, 3)."""
+    """Stride-2 convolution of x (..., N, C, H, W) with one weight for all tasks or (T, out, in, 3, 3)."""
     if weight.dim() == 4:
-        return F.conv2d(x.flatten(0, 1), weight, stride=2, padding=1).unflatten(0, x.shape[:2])
+        return F.conv2d(x.flatten(0, -4), weight, stride=2, padding=1).unflatten(0, x.shape[:-3])
     n_tasks = len(weight)  # each task is a group of channels of one convolution
-    out = F.conv2d(x.transpose(0, 1).flatten(1, 2), weight.flatten(0, 1), stride=2, padding=1, groups=n_tasks)
+    x = x.expand(n_tasks, *x.shape[-4:]).transpose(0, 1).flatten(1, 2)
+    out = F.conv2d(x, weight.flatten(0, 1), stride=2, padding=1, groups=n_tasks)
     return out.unflatten(1, (n_tasks, -1)).transpose(0, 1)
 
 

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
+from collections.abc import Callable
 from typing import ClassVar
 
 import numpy as np
-from sklearn.base import BaseEstimator, OutlierMixin, clone
+from sklearn.base import OutlierMixin, clone
 from sklearn.utils import ClassifierTags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from . import checks, files
 from .episodes import Episodes, TaskFamily
+from .estimator import Estimator
 from .families.columns import check_columns
 from .metrics import best_threshold, rank_threshold
 from .overlap import check_disjoint
 
 
-class Detector(OutlierMixin, BaseEstimator):
+class Detector(OutlierMixin, Estimator):
     """An anomaly detector that adapts to one task with `fit` and scores points with `anomaly_score`.
 
     Subclasses implement ``_fit(X, y)`` and ``_score(X)`` on clean float64 arrays.
@@ -31,37 +32,13 @@ class Detector(OutlierMixin, BaseEstimator):
     """
 
     contamination: float | str = "auto"
-    valid: ClassVar = {"contamination": checks.contamination}  # a subclass adds its own
-    bound: tuple[str, ...] = ()  # parameters that must not change after learning
+    valid: ClassVar = {"contamination": checks.contamination}
     sees: tuple[str, ...] = ("support", "labels")  # of a task, besides the point to score
-    across: tuple[str, ...] = ("calibrated_",)  # what was learnt from other tasks, which `clone` keeps
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.classifier_tags = ClassifierTags(multi_class=False)  # labels, if given, are 0 and 1
         return tags
-
-    def __sklearn_clone__(self):
-        """A copy with the same parameters that has learnt from other tasks what this one has, and is not fitted."""
-        copied = super().__sklearn_clone__()
-        vars(copied).update({name: vars(self)[name] for name in self.across if name in vars(self)})
-        if "_bound" in vars(copied):  # the copied network stands for the original
-            copied._bound = {n: getattr(copied, n) if v is getattr(self, n) else v for n, v in self._bound.items()}
-        return copied
-
-    def _check_params(self) -> None:
-        for cls in reversed(type(self).__mro__):
-            for name, check in vars(cls).get("valid", {}).items():
-                check(getattr(self, name), name)
-
-    def _bind(self) -> None:
-        self._bound = {name: getattr(self, name) for name in self.bound}
-
-    def _check_bound(self, learnt_by: str) -> None:
-        now = {name: getattr(self, name) for name in self.bound}
-        changed = [name for name in now if now[name] != vars(self).get("_bound", now).get(name)]
-        if changed:
-            raise ValueError(f"{', '.join(changed)} changed since {learnt_by}: call {learnt_by} again.")
 
     def _rows(self, X, reset: bool = False) -> np.ndarray:
         return validate_data(self, checks.as_points(X), dtype=np.float64, reset=reset)
@@ -84,29 +61,23 @@ class Detector(OutlierMixin, BaseEstimator):
             y = checks.labels(y, len(X))
             self.support_mean_ = X[y == 0].mean(0)
             self._fit(X, y)
-            self.threshold_ = self._decide(self._support_score(X[y == 0]), y)
+            self.threshold_ = self._decide(y, lambda: self._support_score(X[y == 0]))
+            if not self._trained:
+                self._bind()
         return self
 
-    @contextlib.contextmanager
-    def _all_or_nothing(self):
-        """What fails inside, or is stopped, changes nothing."""
-        before = dict(vars(self))
-        try:
-            yield
-        except BaseException:
-            vars(self).clear()
-            vars(self).update(before)
-            raise
+    def _decide(self, y: np.ndarray, normal_scores: Callable[[], np.ndarray]) -> float:
+        """The threshold after a support set with labels y: what `calibrate` found, or even odds, or by its scores."""
+        if "calibrated_" in vars(self):
+            return self.calibrated_
+        if self.contamination == "auto" and self._gives_odds(y):
+            return 0.0
+        share = 0.05 if self.contamination == "auto" else self.contamination
+        return rank_threshold(normal_scores(), share)  # equation ``quantile-threshold``
 
-    _trained = property(lambda self: "meta_" in vars(self), doc="Whether `meta_fit` was called.")
-
-    def _decide(self, normal_scores: np.ndarray, y: np.ndarray) -> float:
-        """The threshold: what `calibrate` found, or else by the support points."""
-        return vars(self).get("calibrated_", self._threshold(normal_scores, y))
-
-    def _threshold(self, normal_scores: np.ndarray, y: np.ndarray) -> float:
-        """Exceeded by the share `contamination` of new normal points, or 5 % (equation ``quantile-threshold``)."""
-        return rank_threshold(normal_scores, 0.05 if self.contamination == "auto" else self.contamination)
+    def _gives_odds(self, y: np.ndarray) -> bool:
+        """Whether after a support set with labels y a score above 0 is more likely an anomaly's than not."""
+        return False
 
     def _support_score(self, X: np.ndarray) -> np.ndarray:
         """Scores of the normal support points X, as if they had not been fitted on where that matters."""
@@ -126,7 +97,7 @@ class Detector(OutlierMixin, BaseEstimator):
         Raises:
             ValueError: if `valid` overlaps the training units or has other columns, or a number is out of range.
         """
-        checks.optional(checks.number(min_val=0, max_val=0.5, include_boundaries="right"))(false_alarms, "false_alarms")
+        checks.optional(checks.share)(false_alarms, "false_alarms")
         check_disjoint(vars(self).get("trained_on_"), valid)
         check_columns(valid, vars(self).get("columns_"))
         tasks = valid.sample(n_tasks, random_state)
@@ -142,11 +113,16 @@ class Detector(OutlierMixin, BaseEstimator):
 
         X (n, d) or (n, h, w): finite points of the same width as the support points.
         """
-        check_is_fitted(self, "threshold_")
-        score = self._score(self._rows(X))
+        score = self._score(self._checked(X))
         if not np.isfinite(score).all():
             raise ValueError(f"{(~np.isfinite(score)).sum()} scores overflow: rescale the points, or use float64.")
         return score
+
+    def _checked(self, X) -> np.ndarray:
+        """Rows for a fitted detector to look at."""
+        check_is_fitted(self, "threshold_")
+        self._check_bound()
+        return self._rows(X)
 
     def explain(self, X) -> np.ndarray:
         """The score of each point of X, less its score with one column at `support_mean_`: (n, d).

@@ -11,7 +11,9 @@ from sklearn.covariance import ledoit_wolf
 from torch import Tensor
 
 from . import checks
-from .experienced import ExperiencedDetector, detector, points_of
+from .estimator import detector
+from .experienced import ExperiencedDetector, points_of
+from .losses import of_class
 from .tree import Tree
 
 
@@ -136,9 +138,7 @@ class EmpiricalBayes(ExperiencedDetector):
     valid: ClassVar = {"unknown": checks.number(min_val=0, max_val=1), "meta_tasks": checks.integer(2)}
     bound = (*ExperiencedDetector.bound, "shared")
 
-    @property
-    def first_tasks(self) -> int:
-        return self.meta_tasks
+    first_tasks = property(lambda self: self.meta_tasks)
 
     def _learn(self, train, valid, first, scaling, rng, checkpoint=None):
         if len(np.unique(first.units)) < 2:
@@ -156,7 +156,7 @@ class EmpiricalBayes(ExperiencedDetector):
         }  # fmt: skip
 
     def adapt(self, meta: Tree, x: Tensor, y: Tensor) -> Tree:
-        normal, anomalous = (x[y == label].unflatten(0, (len(y), -1)) for label in (0, 1))
+        normal, anomalous = (of_class(x, y, label) for label in (0, 1))
         center, spread = posterior(meta, normal, anomalous)
         if self.certain:
             spread = torch.stack([meta["within"], meta["within_anomalous"]])[None]

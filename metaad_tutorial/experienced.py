@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
-import functools
-from typing import ClassVar
-
 import numpy as np
 import torch
 
-from . import checks, ranks
+from . import ranks
 from .adapting import AdaptingDetector
 from .episodes import Episodes, TaskFamily, check_family
 from .families.columns import check_columns
@@ -17,11 +13,7 @@ from .overlap import check_disjoint
 from .scaling import Scaling
 from .tree import Tree
 
-# An estimator's parameters are its fields; own ones by position, those of its bases by name.
-detector = functools.partial(dataclasses.dataclass, eq=False, repr=False)
 
-
-@dataclasses.dataclass(eq=False, repr=False, kw_only=True)
 class ExperiencedDetector(AdaptingDetector):
     """A detector that learns across tasks; subclasses say what, in `_learn`.
 
@@ -43,20 +35,8 @@ class ExperiencedDetector(AdaptingDetector):
         columns_: names of the columns that `meta_fit` saw, None if they had none; those of later points must agree.
         trained_on_: which units of which population `meta_fit` saw, so that `evaluate` can refuse to test on them.
         history_: dict of lists, ``loss`` and ``valid_loss`` of a gradient training, set by `meta_fit`.
-        params_: adapted parameters with a task axis of length 1, set by `fit`.
     """
 
-    standardize: bool | str = True
-    contamination: float | str = "auto"
-    dtype: str = "float64"
-    device: str = "cpu"
-    random_state: object = None
-
-    valid: ClassVar = {
-        "standardize": checks.one_of(True, False, "task"),
-        "dtype": checks.one_of("float32", "float64"),
-        "device": checks.device,
-    }
     bound = ("standardize",)
     first_tasks = 100  # drawn to measure location and scale
 
@@ -103,15 +83,14 @@ class ExperiencedDetector(AdaptingDetector):
         for name, family in (("training", train), ("validation", valid)):
             ranks.check_same(f"{name} tasks", family and repr(family.identity()))
         with self._all_or_nothing():
-            vars(self).pop("_wrapped", None)  # take the reader's network as it is now
+            for earlier in ["_wrapped", *self._learnt]:  # and take the reader's network as it is now
+                vars(self).pop(earlier, None)
             rng = ranks.generator(self.random_state)
             first = self.draw(train, self.first_tasks, rng)
             self.image_shape_ = tuple(first.support_x.shape[2:]) if first.support_x.dim() == 4 else None
             first = first.flat().to(ranks.device(self.device))
             scaling = self._standardizer.measure(first)
             learnt, history = self._learn(train, valid, first, scaling, rng, checkpoint)
-            for stale in ("feature_names_in_", "params_", "threshold_", "calibrated_"):
-                vars(self).pop(stale, None)  # what an earlier `fit` left
             self.meta_, self.history_ = learnt | {"scaling": scaling._asdict()}, history
             self.n_features_in_, self.trained_on_ = first.support_x.shape[-1], train.identity()
             self.columns_ = train.feature_names

@@ -14,9 +14,9 @@ from . import checks, training
 from .batches import BatchDetector
 from .checkpoint import Checkpoint
 from .convolutions import ConvNet
-from .experienced import detector
+from .estimator import detector
 from .inner_loop import gradient_step, inner_loop
-from .losses import cross_entropy
+from .losses import cross_entropy, of_class
 from .meta_detector import MetaDetector
 from .tree import Tree, mapped
 
@@ -78,16 +78,11 @@ class PooledFeatures(MetaDetector):
         """phi of the points x (T, N, d), without normalisation: (T, N, q)."""
         return torch.relu(self.net(meta["start"], x, (seen or {}).get("support")))
 
-    @property
-    def first_tasks(self) -> int:
-        return self.meta_tasks
+    first_tasks = property(lambda self: self.meta_tasks)
 
     @property
-    def _recipe(self) -> tuple[float, int, int]:
-        """Step size, number of steps, and points in each."""
-        usual = (0.003, 1500, 128) if isinstance(self.net, ConvNet) else (0.01, 1500, 128)
-        own = (self.meta_lr, self.meta_steps, self.meta_batch)
-        return tuple(value or default for value, default in zip(own, usual, strict=True))
+    def usual(self) -> tuple[float, int, int]:
+        return (0.003, 1500, 128) if isinstance(self.net, ConvNet) else (0.01, 1500, 128)
 
     def classified(self, meta: Tree, points: Tensor) -> Tensor:
         """Mean cross-entropy of the classifier on points (B, d + 1), whose last column is their class."""
@@ -136,7 +131,7 @@ class PooledFeatures(MetaDetector):
         if not y.any() and "teller" in meta:
             return meta | seen
         phi = self._phi(meta, x, seen)
-        normal, anomalous = (phi[y == label].unflatten(0, (len(y), -1)) for label in (0, 1))
+        normal, anomalous = (of_class(phi, y, label) for label in (0, 1))
         center = normal.mean(1, keepdim=True)
         if not anomalous.shape[1]:
             return meta | seen | {"center": center}

@@ -107,8 +107,8 @@ def _is_tensors(value) -> bool:
 
 
 def save(detector, path) -> None:
-    """Write what a detector has learnt, the attributes with a trailing underscore, and its parameters."""
-    learnt = {name: value for name, value in vars(detector).items() if name.endswith("_")}
+    """Write what a detector has learnt, and its parameters."""
+    learnt = detector._learnt
     if not learnt:
         raise ValueError("Nothing to save: call meta_fit or fit first.")
     trees = {name: value for name, value in learnt.items() if _is_tensors(value)}

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from . import checks
-from .experienced import detector
+from .estimator import detector
 from .losses import LOSSES, balanced_mean
 from .meta_detector import MetaDetector
 from .tree import Params, Tree

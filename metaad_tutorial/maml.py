@@ -9,7 +9,7 @@ from torch import Tensor
 
 from . import checks
 from .episodes import Episodes
-from .experienced import detector
+from .estimator import detector
 from .inner_loop import InnerLoopDetector, Rule, gradient_step, inner_loop, per_task
 from .tree import Tree
 

@@ -7,18 +7,16 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from . import checks
 from .convolutions import ConvNet
 from .episodes import Episodes
-from .experienced import detector
+from .estimator import detector
 from .inner_loop import descend, gradient_step, started
-from .losses import discrimination, reconstruction
+from .losses import discrimination, of_class, reconstruction
 from .meta_detector import MetaDetector
 from .networks import MLP
-from .scaling import Scaling
 from .tree import Params, Tree
 
 
@@ -63,11 +61,6 @@ def prior(z: Tensor) -> Tensor:
     ridge = max(1e-6, 1000 * torch.finfo(z.dtype).eps)  # keeps the determinant away from 0
     moment = z.mT @ z / len(z) + ridge * torch.eye(m, dtype=z.dtype, device=z.device)
     return (torch.trace(moment) - m - torch.logdet(moment)) / (2 * m)
-
-
-def of_class(x: Tensor, y: Tensor, label: int) -> Tensor:
-    """The points of one class, as many in each task: x (T, N, d), y (T, N) -> (T, M, d)."""
-    return x[y == label].unflatten(0, (len(y), -1))
 
 
 @detector
@@ -185,10 +178,9 @@ class MetaAAE(MetaDetector):
 
         Call `fit` first; the codes are measured from the mean code of its support set.
         """
-        check_is_fitted(self, "threshold_")
-        params, scaling = self.params_, Scaling(**self.params_["scaling"])
-        x = scaling(self._raw(self._rows(X))).to(**self._place)
-        with torch.no_grad():
+
+        def made(params: Tree, x: Tensor) -> Tensor:
             codes = self.virtual(params, self.codes(params, x)) + params["center"]
-            made = self._nets()["D"](params["D"], codes) * scaling.scale + scaling.location
-        return made[0].cpu().numpy().astype(np.float64)
+            return self._nets()["D"](params["D"], codes) * params["scaling"]["scale"] + params["scaling"]["location"]
+
+        return self._of(made, self.params_, self._raw(self._checked(X)))[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import ClassVar
 
 from torch import nn
@@ -10,12 +9,13 @@ from torch import nn
 from . import checks, training
 from .checkpoint import Checkpoint
 from .convolutions import ConvNet
+from .estimator import detector
 from .experienced import ExperiencedDetector
 from .networks import MLP
 from .tree import mapped
 
 
-@dataclasses.dataclass(eq=False, repr=False, kw_only=True)
+@detector(kw_only=True)
 class MetaDetector(ExperiencedDetector):
     """A detector that learns across tasks, by gradient descent, how to adapt to one.
 
@@ -45,17 +45,16 @@ class MetaDetector(ExperiencedDetector):
     every = 20  # outer steps between two looks at the validation tasks
 
     @property
-    def _recipe(self) -> tuple[float, int, int]:
-        """Step size of the outer loop, number of steps, and tasks in each."""
-        given = self.network is not None
-        usual = (0.003, 400, 25) if given else (0.02, 400, 25) if isinstance(self.net, MLP) else (0.01, 450, 8)
-        return tuple(
-            own or default for own, default in zip((self.meta_lr, self.meta_steps, self.meta_batch), usual, strict=True)
-        )
+    def usual(self) -> tuple[float, int, int]:
+        """`meta_lr`, `meta_steps` and `meta_batch` where they are None."""
+        if self.network is not None:
+            return 0.003, 400, 25
+        return (0.02, 400, 25) if isinstance(self.net, MLP) else (0.01, 450, 8)
 
     @property
-    def first_tasks(self) -> int:
-        return max(self.meta_batch or 25, 100)
+    def _recipe(self) -> tuple[float, int, int]:
+        own = self.meta_lr, self.meta_steps, self.meta_batch
+        return tuple(value or default for value, default in zip(own, self.usual, strict=True))
 
     def _learn(self, train, valid, first, scaling, rng, checkpoint=None):
         """Gradient descent on the outer loss; the step with the lowest loss on `valid` is kept."""

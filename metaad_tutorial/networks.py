@@ -35,7 +35,7 @@ def dense(params: dict[str, Tensor], i: int, x: Tensor) -> Tensor:
     """Fully connected layer i, points in columns: x (..., in, N) -> (..., out, N)."""
     weight, bias = params[f"weight{i}"], params[f"bias{i}"].unsqueeze(-1)
     if x.dim() == weight.dim() == bias.dim() == 3:  # the same in one operation
-        return torch.baddbmm(bias, weight, x)
+        return torch.baddbmm(bias, weight, x.expand(len(weight), *x.shape[1:]))
     return weight @ x + bias
 
 

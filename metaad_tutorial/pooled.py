@@ -10,7 +10,8 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from . import checks
-from .experienced import ExperiencedDetector, detector
+from .estimator import detector
+from .experienced import ExperiencedDetector
 from .tree import Tree
 
 
@@ -41,9 +42,7 @@ class PooledLogistic(ExperiencedDetector):
 
     valid: ClassVar = {"C": checks.positive, "meta_tasks": checks.integer(2)}
 
-    @property
-    def first_tasks(self) -> int:
-        return self.meta_tasks
+    first_tasks = property(lambda self: self.meta_tasks)
 
     def _learn(self, train, valid, first, scaling, rng, checkpoint=None):
         tasks = self._scaled(scaling, first)

@@ -12,10 +12,9 @@ from torch import Tensor
 
 from . import checks
 from .episodes import Episodes
-from .experienced import detector
-from .losses import cross_entropy
+from .estimator import detector
+from .losses import cross_entropy, of_class
 from .meta_detector import MetaDetector
-from .scaling import Scaling
 from .tree import Tree
 
 
@@ -99,7 +98,7 @@ class PrototypicalDetector(MetaDetector):
         """
         x, y = tasks.support_x, tasks.support_y
         phi, asked = (self._embed(meta, points, self.remembered(x)).unsqueeze(1) for points in (x, tasks.query_x))
-        alone = torch.diag_embed(1 - y)[y == 0].unflatten(0, (len(y), -1))  # (T, normal points, S)
+        alone = of_class(torch.diag_embed(1 - y), y, 0)  # (T, normal points, S)
         normal = torch.cat([(1 - y).unsqueeze(1), alone], 1)
         member = torch.stack([normal, y.unsqueeze(1).expand_as(normal)], -2)
         logit = self._odds(meta, asked, *self._classes(meta, phi, member))
@@ -119,7 +118,8 @@ class PrototypicalDetector(MetaDetector):
     def embed(self, X) -> np.ndarray:
         """phi(x) of the points X (n, d) or (n, h, w), after `meta_fit`: (n, q)."""
         check_is_fitted(self, "meta_")
-        scaling = Scaling(**vars(self).get("params_", self.meta_)["scaling"])
-        x = scaling(self._raw(self._rows(X))).to(**self._place)
-        with torch.no_grad():
-            return self._embed(self.meta_, x, self.remembered(x))[0].cpu().numpy()
+
+        def embedded(params: Tree, x: Tensor) -> Tensor:
+            return self._embed(params, x, self.remembered(x))
+
+        return self._of(embedded, vars(self).get("params_", self.meta_), self._raw(self._rows(X)))[0]

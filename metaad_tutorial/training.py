@@ -48,25 +48,9 @@ class AveragingAdam(torch.optim.Adam):
         return self.state.get(value, {}).get("mean", value) if self.decay else value
 
 
-class Run:
-    """State of a training between two outer steps.
-
-    Attributes:
-        step: outer steps done.
-        history: ``loss`` of each, ``valid_loss`` of each look at the validation tasks.
-        best: meta-parameters at the lowest validation loss, None before the first look.
-        looks_since_best: looks since then.
-    """
-
-    def __init__(self):
-        self.step, self.history, self.best, self.looks_since_best = 0, {"loss": [], "valid_loss": []}, None, 0
-
-    def look(self, valid_loss: float, meta: Tree) -> None:
-        """Note a validation loss; keep the meta-parameters it belongs to if it is the lowest."""
-        self.looks_since_best += 1
-        if valid_loss < min(self.history["valid_loss"], default=np.inf):
-            self.best, self.looks_since_best = mapped(lambda v: v.detach().clone(), meta), 0
-        self.history["valid_loss"].append(valid_loss)
+def looks_since_best(losses: list[float]) -> int:
+    """How many looks at the validation tasks came after the one with the lowest loss."""
+    return len(losses) - 1 - losses.index(min(losses)) if losses else 0
 
 
 Loss = Callable[[Tree, Episodes], Tensor]
@@ -112,28 +96,30 @@ def meta_train(
         raise ValueError("patience needs validation tasks: meta_fit(train, valid).")
     ranks.same(flat(meta))  # a module of the reader's may start differently in each process
     leaves = [value.requires_grad_() for value in flat(meta).values()]
-    adam, run = AveragingAdam(leaves, lr, decay), Run()
+    adam, history, best = AveragingAdam(leaves, lr, decay), {"loss": [], "valid_loss": []}, None
     if checkpoint is not None:
-        checkpoint.resume(run, meta, adam, steps)
-    for step in progress(range(run.step + 1, steps + 1), label):
-        if patience is not None and run.looks_since_best >= patience:
+        best = checkpoint.resume(history, meta, adam, steps)
+    for step in progress(range(len(history["loss"]) + 1, steps + 1), label):
+        if patience is not None and looks_since_best(history["valid_loss"]) >= patience:
             break
         tasks, weight = ranks.share(draw())
         value = loss(meta, tasks) * weight
         adam.zero_grad()
         value.backward()
         value = ranks.add_up(value.detach(), *(leaf.grad for leaf in leaves)).item()
-        run.history["loss"].append(value)
+        history["loss"].append(value)
         if not np.isfinite(value):
             raise ValueError("Meta-training diverged: lower meta_lr or inner_lr, or leave standardize=True.")
         adam.step()
-        run.step = step
         if step % every == 0 or step == steps:
             if watched is not None:
                 tasks, weight = ranks.share(watched)
                 kept = mapped(adam.mean, meta)
                 with torch.no_grad():
-                    run.look(ranks.add_up((valid_loss or loss)(kept, tasks) * weight).item(), kept)
+                    value = ranks.add_up((valid_loss or loss)(kept, tasks) * weight).item()
+                if value < min(history["valid_loss"], default=np.inf):
+                    best = mapped(lambda v: v.detach().clone(), kept)
+                history["valid_loss"].append(value)
             if checkpoint is not None and ranks.rank() == 0:
-                checkpoint.save(run, meta, adam)
-    return run.best or mapped(lambda value: adam.mean(value).detach().clone(), meta), run.history
+                checkpoint.save(history, best, meta, adam)
+    return best or mapped(lambda value: adam.mean(value).detach().clone(), meta), history

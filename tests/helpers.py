@@ -146,7 +146,7 @@ def plain_convnet(params, x, shape, norm=None, context=None):
         elif norm == "batch":
             x = F.batch_norm(x, None, None, gain, bias, training=True)
         else:
-            x = F.group_norm(x, 4 if norm == "group" else 1, gain, bias)
+            x = F.group_norm(x, 1, gain, bias)
         x = F.relu(x)
     return F.linear(x.flatten(1), params[f"weight{depth}"], params[f"bias{depth}"])[:, 0]
 

@@ -237,13 +237,13 @@ def edit(path, drop=None, header=None):
         header = {k: v for k, v in json.loads(str(arrays["header"])).items() if k != drop}
     arrays["header"] = np.array(json.dumps(header))
     kept = {k: v for k, v in arrays.items() if drop is None or not k.startswith(drop)}
-    assert len(kept) < len(arrays) or drop in (None, "rng", "state")
+    assert len(kept) < len(arrays) or drop in (None, "rng", "history")
     np.savez(path, **kept)
 
 
 @pytest.mark.parametrize(
     "change",
-    [{"drop": "rng"}, {"drop": "state"}, {"drop": "adam"}, {"drop": "meta/start/weight0"}, {"header": ["x"]},
+    [{"drop": "rng"}, {"drop": "history"}, {"drop": "adam"}, {"drop": "meta/start/weight0"}, {"header": ["x"]},
      {"header": 1}],
     ids=str,
 )  # fmt: skip

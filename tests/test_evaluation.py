@@ -223,6 +223,21 @@ def test_images_are_flattened(detector):
     assert np.array_equal(*results)
 
 
+def test_an_evaluation_prints_its_figures():
+    result = evaluate(NearestNeighbor(), TEST, 24, random_state=0)
+    head, *lines = repr(result).splitlines()
+    assert head.startswith("24 tasks of 12 units in ") and head.endswith(" s")
+    assert lines == [f"{name:18}{result.interval(name):.3f}" for name in FIGURES]
+    assert repr(result) == str(result)
+
+
+def test_an_evaluation_prints_no_figure_that_it_cannot_have():
+    one = judge(Fleet(anomalous_queries=0, n_machines=3).restrict([1]).sample(2, 0), np.zeros((2, 15)))
+    assert repr(one).splitlines() == ["2 tasks of 1 unit"] + [
+        f"{name:18}{value:.3f}" for name, value in (("accuracy", 1), ("f1", 0), ("false_alarms", 0))
+    ]
+
+
 # --- Detectors that show what they are given ----------------------------------------------------------
 
 
@@ -240,7 +255,7 @@ class Recorder(Detector):
     def _score(self, X):
         return self.rule(X)
 
-    def _threshold(self, normal_scores, y):
+    def _decide(self, y, normal_scores):
         return 0.5
 
 

@@ -76,7 +76,7 @@ def test_round_trip(tmp_path, method, settings, stage):
     assert np.array_equal(one, two)
 
 
-@pytest.mark.parametrize("norm", [None, "group", "batch"])
+@pytest.mark.parametrize("norm", [None, "layer", "batch"])
 @pytest.mark.parametrize("method", [MAML, AADML, Reptile])
 def test_round_trip_of_a_convnet(tmp_path, method, norm):
     """With batch normalisation the support set goes into the file, too: scores need its statistics."""

@@ -43,7 +43,6 @@ NETWORKS = {
     "deep": lambda: {"hidden": (4, 3)},
     "convolutions": lambda: {"network": ConvNet((4, 4), shape=SHAPE)},
     "convolutions, layer": lambda: {"network": ConvNet((4, 4), "layer", SHAPE)},
-    "convolutions, group": lambda: {"network": ConvNet((8, 8), "group", SHAPE)},
     "convolutions, batch": lambda: {"network": ConvNet((4, 4), "batch", SHAPE)},
     "module, layer norm": lambda: {"network": module_of("layer norm")},
     "module, group norm": lambda: {"network": module_of("group norm")},

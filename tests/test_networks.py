@@ -13,7 +13,7 @@ from helpers import SHAPE, D, draw, of_task, plain_convnet, plain_dense, with_ta
 from metaad_tutorial import MAML, MLP, ConvNet
 from metaad_tutorial.convolutions import UpConvNet
 
-NORMS = [None, "layer", "group", "batch"]
+NORMS = [None, "layer", "batch"]
 POINTS, SUPPORT = 5, 4
 
 
@@ -125,8 +125,7 @@ def test_single_precision_stays_single():
         ({"shape": (28,)}, r"shape must be \(height, width\)"),
         ({"shape": (-4, -5)}, r"shape must be \(height, width\)"),
         ({"shape": (4, 5, 1)}, r"shape must be \(height, width\)"),
-        ({"norm": "instance"}, 'norm must be None, "layer", "group" or "batch"'),
-        ({"norm": "group", "channels": (8, 6)}, "multiples of 4"),
+        ({"norm": "instance"}, 'norm must be None, "layer" or "batch"'),
     ],
 )
 def test_arguments_of_convnet_out_of_range(arguments, message):

@@ -66,8 +66,7 @@ class CommonTasks(PoolTasks):
         tasks = [super(CommonTasks, self)._draw(units[[i]], rng) for i in range(len(units))]
         if not self.plain:
             tasks = [_described(task) for task in tasks]
-        points = ("support_x", "support_y", "query_x", "query_y")
-        return Episodes(*(torch.cat([getattr(task, name) for task in tasks]) for name in points), units)
+        return Episodes.joined(tasks, units)
 
 
 def _described(task: Episodes) -> Episodes:

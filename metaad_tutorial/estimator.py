@@ -1,0 +1,64 @@
+"""What parameters and learnt state have in common in every detector: checks, copies, refusals."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+from typing import ClassVar
+
+from sklearn.base import BaseEstimator
+
+# An estimator's parameters are its fields; own ones by position, those of its bases by name.
+detector = functools.partial(dataclasses.dataclass, eq=False, repr=False)
+
+
+class Estimator(BaseEstimator):
+    """An estimator of scikit-learn whose parameters are the fields of a dataclass, and are checked when they are used.
+
+    What it has learnt, from other tasks or from one, are its attributes with a trailing underscore.
+    """
+
+    valid: ClassVar = {}  # a check for each parameter; a subclass adds its own
+    bound: tuple[str, ...] = ()  # parameters that must not change after learning
+
+    def __sklearn_clone__(self):
+        """A copy with the same parameters that has learnt from other tasks what this one has, and is not fitted."""
+        copied, of_this_task = super().__sklearn_clone__(), {"threshold_", "support_mean_", "params_"}
+        kept = self._learnt.keys() - of_this_task if self._trained else {"calibrated_"} & self._learnt.keys()
+        vars(copied).update({name: self._learnt[name] for name in kept})
+        if self._trained and "_bound" in vars(self):  # the copied network stands for the original
+            copied._bound = {n: getattr(copied, n) if v is getattr(self, n) else v for n, v in self._bound.items()}
+        return copied
+
+    @property
+    def _learnt(self) -> dict:
+        """What was learnt, from other tasks or from this one: attributes with a trailing underscore."""
+        return {name: value for name, value in vars(self).items() if name.endswith("_")}
+
+    def _check_params(self) -> None:
+        for cls in reversed(type(self).__mro__):
+            for name, check in vars(cls).get("valid", {}).items():
+                check(getattr(self, name), name)
+
+    def _bind(self) -> None:
+        self._bound = {name: getattr(self, name) for name in self.bound}
+
+    def _check_bound(self) -> None:
+        changed = [name for name, value in vars(self).get("_bound", {}).items() if getattr(self, name) != value]
+        if changed:
+            learnt_by = "meta_fit" if self._trained else "fit"
+            raise ValueError(f"{', '.join(changed)} changed since {learnt_by}: call {learnt_by} again.")
+
+    @contextlib.contextmanager
+    def _all_or_nothing(self):
+        """What fails inside, or is stopped, changes nothing."""
+        before = dict(vars(self))
+        try:
+            yield
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+
+    _trained = property(lambda self: "meta_" in vars(self), doc="Whether `meta_fit` was called.")
