@@ -135,7 +135,7 @@ def spread(achieved: Mapping[str, np.ndarray], shares, laws: Mapping[str, np.nda
 
 
 def kinds(values, rows: Sequence[str], columns: Sequence[str]) -> Figure:
-    """AUROC by what was trained on and what is tested on, darker is better; the diagonal is framed, the last row apart.
+    """AUROC by what was trained and what is tested on, a stronger shade is better; diagonal framed, last row apart.
 
     Args:
         values: (len(rows), len(columns)).
