@@ -133,7 +133,7 @@ def large_letters(titles: Mapping[str, str]) -> Figure:
     rows = -(-len(titles) // 3)
     fig, axes = plt.subplots(rows, 3, figsize=(6.4, 1.6 * rows), squeeze=False)
     for ax, (text, title) in zip(axes.flat, titles.items(), strict=False):
-        ax.text(0.5, 0.45, text, fontsize=40, ha="center", va="center")
+        ax.text(0.5, 0.45, text, fontsize=50, ha="center", va="center")
         ax.set_title(title)
         ax.set(xticks=[], yticks=[])
         ax.spines[:].set_visible(True)
