@@ -124,6 +124,8 @@ check-pages: ## Check the built pages in headless Chromium (after: make book)
 	node $(BROWSER)/check_pages.mjs _build/html
 	node $(BROWSER)/check_play.mjs --self-test _build/html
 	node $(BROWSER)/check_play.mjs _build/html
+	node $(BROWSER)/check_reading.mjs --self-test _build/html
+	node $(BROWSER)/check_reading.mjs _build/html
 
 linkcheck: $(STAMP) ## Check the links to other sites (needs the network)
 	$(BIN)/jupyter-book build . --builder linkcheck
