@@ -43,7 +43,7 @@ def head(version: str, date: str | None, licence: str, issues: str | None, time:
     parts.append(f'<a href="{html.escape(licence)}">Text CC BY 4.0, code MIT</a>')
     if issues:
         parts.append(f'<a href="{html.escape(issues)}">Report an error</a>')
-    return f'<p class="page-head">{" · ".join(f"<span>{part}</span>" for part in parts)}</p>'
+    return f'<p class="page-head">{" ".join(f"<span>{part}</span>" for part in parts)}</p>'
 
 
 def _take_time(app, doctree, docname):

@@ -28,7 +28,7 @@
 
   // What can be scrolled must be reachable without a mouse.
   const SCROLLABLE =
-    "div.math, mjx-container[display='true'], .pst-scrollable-table-container, " +
+    "div.math, mjx-container[display='true'], .equation-checks mjx-container, .pst-scrollable-table-container, " +
     ".cell_output .output, pre, dl.py dt.sig";
   function reachScrollable() {
     for (const box of document.querySelectorAll(SCROLLABLE))

@@ -4,7 +4,7 @@
 //   node check_pages.mjs --self-test HTML_FOLDER
 //
 // A page fails on: a formula error, an unknown command, a formula left as TeX or wider than the
-// page; a request that leaves the machine or finds no file; a script error or console error; an
+// page or than its cell of a table; punctuation parted from its formula; a request that leaves the machine or finds no file; a script error or console error; an
 // image without alt text; a violation found by axe-core (light and dark); a search without a hit; a
 // document wider than a phone of 390 px.
 //
@@ -73,6 +73,21 @@ function inspect(phoneWidth) {
       if (box.scrollWidth > box.clientWidth + 1)
         problems.push(["formula", `formula ${box.id || ""} is wider than the page: ${box.scrollWidth} of ${box.clientWidth} px`]);
     }
+  if (!phoneWidth)
+    for (const math of document.querySelectorAll("td mjx-container")) {
+      const over = math.getBoundingClientRect().right - math.closest("td").getBoundingClientRect().right;
+      if (over > 1) problems.push(["cell", `formula sticks out of its cell by ${Math.round(over)} px: ${cut(math.closest("tr").textContent)}`]);
+    }
+  // a comma or a stop that stands on another line than the end of its formula
+  for (const math of document.querySelectorAll("span.math mjx-container")) {
+    const next = math.parentElement.nextSibling, box = math.getBoundingClientRect();
+    if (next?.nodeType !== Node.TEXT_NODE || !/^[,.;:!?)]/.test(next.data) || !box.width) continue;
+    const mark = document.createRange();
+    mark.setStart(next, 0);
+    mark.setEnd(next, 1);
+    if (mark.getBoundingClientRect().left < box.left + 1)
+      problems.push(["break", `punctuation parted from its formula: ${cut(math.closest("p, li, td, dd")?.textContent ?? "")}`]);
+  }
   for (const img of document.querySelectorAll("img"))
     // the logo repeats the title beside it, so that an empty alt is right there
     if (!img.getAttribute("alt")?.trim() && !img.closest(".navbar-brand"))
@@ -114,7 +129,7 @@ async function visit(browser, file, setup, screenshot) {
   });
   try {
     const search = path.basename(file) === "search.html";
-    await page.goto(pathToFileURL(file).href + (search ? `?q=${SEARCH_WORD}` : ""), { waitUntil: "load", timeout: 30000 });
+    await page.goto(pathToFileURL(file).href + (search ? `?q=${SEARCH_WORD}` : ""), { waitUntil: "load", timeout: 120000 });
     await settle(page);
     if (search && !(await page.waitForSelector("#search-results li a", { timeout: 5000 }).catch(() => null)))
       problems.push(["search", `finds nothing for "${SEARCH_WORD}"`]);
@@ -168,6 +183,8 @@ async function selfTest(book) {
     "formula-error": ["formula", html('<span class="math">\\(\\frac{1}{\\)</span>', math)],
     "formula-unknown": ["formula", html('<span class="math">\\(\\nosuch a\\)</span>', math)],
     "formula-wide": ["formula", html(`<div class="math" style="overflow-x:auto">\\[${"abcdefgh+".repeat(40)}a\\]</div>`, math)],
+    "formula-cell": ["cell", html(`<table style="table-layout:fixed;width:200px"><tr><td><span class="math">\\(${"abcdef+".repeat(9)}a\\)</span></td></tr></table>`, math)],
+    "formula-comma": ["break", html('<p style="width:100px"><span style="display:inline-block;width:70px">Words</span><span class="math">\\(abc\\)</span>, here</p><style>.math mjx-container { width: 99px; display: inline-block }</style>', math)],
     "formula-raw": ["formula", html('<span class="math">\\(a\\)</span>')],
     "network": ["request", html('<p>Words</p><img alt="A dot" src="https://example.com/dot.png">')],
     "missing-file": ["request", html('<p>Words</p><img alt="A dot" src="no-such-dot.png">')],
