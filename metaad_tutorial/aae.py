@@ -123,7 +123,7 @@ class AAE(AdaptingDetector):
         parts = self.parts(params, x)
         return parts[..., 0] if self.literal else surprise(Scaling(**params["parts"])(parts))
 
-    _gives_odds, score_tasks = Detector._gives_odds, Detector.score_tasks  # one task at a time
+    score_tasks = Detector.score_tasks  # one task at a time
 
     def _support_score(self, X: np.ndarray) -> np.ndarray:
         return self._score(X[self.params_["apart"].cpu().numpy()])  # the others have shaped the networks

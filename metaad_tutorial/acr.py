@@ -60,7 +60,7 @@ class ACR(BatchDetector, MetaDetector):
     valid: ClassVar = {
         "embedding": checks.integer(1),
         "standardize": checks.one_of(True, False),
-        "anomaly_share": checks.number(min_val=0, max_val=0.5, include_boundaries="neither"),
+        "anomaly_share": checks.number(0, 0.5, "()"),
     }
     bound = (*MetaDetector.bound, "embedding")
 

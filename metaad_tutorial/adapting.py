@@ -39,10 +39,14 @@ class AdaptingDetector(Method, Detector):
         "standardize": checks.one_of(True, False, "task"), "dtype": checks.one_of("float32", "float64"),
         "device": checks.device,
     }  # fmt: skip
+    odds = True
     chunk = 100  # tasks adapted at once when scoring
 
     def _check_params(self) -> None:
         super()._check_params()
+        if not isinstance(self.network, ConvNet | nn.Module | None):
+            kind = type(self.network).__name__
+            raise ValueError(f"network must be a ConvNet or a torch.nn.Module, got {kind}.")
         if self.network is not None and self.hidden:
             raise ValueError("Give either hidden or network, not both: a network brings its own layers.")
         if isinstance(self.network, ConvNet) and self.network.outputs and not self.embedding:
@@ -105,9 +109,6 @@ class AdaptingDetector(Method, Detector):
 
     def _score(self, X: np.ndarray) -> np.ndarray:
         return self._of(self.logit, self.params_, self._raw(X))[0]
-
-    def _gives_odds(self, y: np.ndarray) -> bool:
-        return self._trained or bool(y.any())  # something has given the logit a meaning
 
     def score_tasks(self, episodes: Episodes) -> tuple[np.ndarray, np.ndarray]:
         """Adapt to all support sets, many at a time, and score their query sets.

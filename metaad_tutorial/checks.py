@@ -7,31 +7,34 @@ from numbers import Integral, Real
 
 import numpy as np
 import torch
-from sklearn.utils import check_scalar
-from torch import Tensor, nn
+from torch import Tensor
 
-from .convolutions import ConvNet
-
-Check = Callable[[object, str], None]  # (value, name) -> None, or ValueError or TypeError naming the parameter
+Check = Callable[[object, str], None]  # (value, name) -> None, or a ValueError that names the parameter
 
 
-def number(**bounds) -> Check:
-    """A finite number within the bounds, those of `sklearn.utils.check_scalar`."""
+def number(low: float, high: float, ends: str = "[]") -> Check:
+    """A finite number between `low` and `high`; of the `ends` a bracket is inside, a parenthesis is not."""
 
     def check(value, name: str) -> None:
-        check_scalar(value, name, Real, **bounds)  # lets NaN pass
-        if not np.isfinite(value):
-            raise ValueError(f"{name} must be a finite number, got {value}.")
+        inside = isinstance(value, Real) and np.isfinite(value) and low <= value <= high
+        if not inside or (value == low and ends[0] == "(") or (value == high and ends[1] == ")"):
+            raise ValueError(f"{name} must be a number in {ends[0]}{low}, {high}{ends[1]}, got {value!r}.")
 
     return check
 
 
-positive = number(min_val=0, include_boundaries="neither")
-share = number(min_val=0, max_val=0.5, include_boundaries="right")
+positive = number(0, np.inf, "()")
+share = number(0, 0.5, "(]")
 
 
-def integer(least: int) -> Check:
-    return lambda value, name: check_scalar(value, name, Integral, min_val=least)
+def integer(low: int, high: int | None = None) -> Check:
+    text = f"of at least {low}" if high is None else f"from {low} to {high}"
+
+    def check(value, name: str) -> None:
+        if not isinstance(value, Integral) or value < low or (high is not None and value > high):
+            raise ValueError(f"{name} must be an integer {text}, got {value!r}.")
+
+    return check
 
 
 def optional(check: Check) -> Check:
@@ -53,11 +56,6 @@ def device(value, name: str) -> None:
         raise ValueError(f"device must be 'cpu' or 'cuda', got {value!r}.")
     if value != "cpu" and not torch.cuda.is_available():
         raise ValueError(f"device={value!r} needs a CUDA GPU, and PyTorch sees none here; use 'cpu'.")
-
-
-def network(value, name: str) -> None:
-    if not isinstance(value, ConvNet | nn.Module | None):
-        raise ValueError(f"{name} must be a ConvNet or a torch.nn.Module, got {type(value).__name__}.")
 
 
 def contamination(value, name: str) -> None:

@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from . import checks
 from .metrics import Interval, interval
 from .report import Table
 
@@ -61,8 +62,7 @@ class Comparison:
     def _of(self, name: str, figure: str, over: str) -> np.ndarray:
         if name not in self.outcomes:
             raise ValueError(f"There is no contender {name!r}: there are {', '.join(map(repr, self.outcomes))}.")
-        if over not in ("units", "seeds"):
-            raise ValueError(f'over must be "units" or "seeds", got {over!r}.')
+        checks.one_of("units", "seeds")(over, "over")
         values = self.outcomes[name].by_unit if over == "units" else self.outcomes[name].by_seed
         if figure not in values:
             raise ValueError(f"There is no figure {figure!r}: it must be one of {', '.join(values)}.")

@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .networks import check_outputs, dense, he, is_widths
+from . import checks
+from .networks import dense, he, is_widths
 
 
 def support_norm(x: Tensor, n: int | None, eps: float = 1e-5) -> Tensor:
@@ -60,9 +61,8 @@ class ConvNet:
             if isinstance(getattr(self, name), list):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
         _check_sizes(self.channels, self.shape)
-        if self.norm not in (None, "layer", "batch"):
-            raise ValueError(f'norm must be None, "layer" or "batch", got {self.norm!r}.')
-        check_outputs(self.outputs)
+        checks.one_of(None, "layer", "batch")(self.norm, "norm")
+        checks.optional(checks.integer(1))(self.outputs, "outputs")
 
     @property
     def uses_context(self) -> bool:

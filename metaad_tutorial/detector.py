@@ -34,6 +34,7 @@ class Detector(OutlierMixin, Estimator):
     contamination: float | str = "auto"
     valid: ClassVar = {"contamination": checks.contamination}
     sees: tuple[str, ...] = ("support", "labels")  # of a task, besides the point to score
+    odds = False  # whether a score above 0 is more likely an anomaly's, for a detector that knows what they are like
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -70,14 +71,11 @@ class Detector(OutlierMixin, Estimator):
         """The threshold after a support set with labels y: what `calibrate` found, or even odds, or by its scores."""
         if "calibrated_" in vars(self):
             return self.calibrated_
-        if self.contamination == "auto" and self._gives_odds(y):
+        knows = self._trained or ("labels" in self.sees and y.any())  # what anomalies are like
+        if self.contamination == "auto" and self.odds and knows:
             return 0.0
         share = 0.05 if self.contamination == "auto" else self.contamination
         return rank_threshold(normal_scores(), share)  # equation ``quantile-threshold``
-
-    def _gives_odds(self, y: np.ndarray) -> bool:
-        """Whether after a support set with labels y a score above 0 is more likely an anomaly's than not."""
-        return False
 
     def _support_score(self, X: np.ndarray) -> np.ndarray:
         """Scores of the normal support points X, as if they had not been fitted on where that matters."""

@@ -11,10 +11,20 @@ from sklearn.covariance import ledoit_wolf
 from torch import Tensor
 
 from . import checks
+from .episodes import Episodes
 from .estimator import detector
-from .experienced import ExperiencedDetector, points_of
+from .experienced import ExperiencedDetector
 from .losses import of_class
 from .tree import Tree
+
+
+def points_of(tasks: Episodes, label: int) -> list[np.ndarray]:
+    """The distinct points of one label, by unit, in the order of their names: (n, d) float64 arrays."""
+    x = torch.cat([tasks.support_x, tasks.query_x], 1).cpu().double().numpy()
+    y = torch.cat([tasks.support_y, tasks.query_y], 1).cpu().numpy()
+    units, order = np.unique(tasks.units, return_inverse=True)
+    own = [np.flatnonzero(order == u) for u in range(len(units))]
+    return [np.unique(x[tasks_of][y[tasks_of] == label], axis=0) for tasks_of in own]
 
 
 def moments(normal: list[np.ndarray], anomalous: list[np.ndarray], shared: bool = True) -> dict[str, np.ndarray]:
@@ -135,7 +145,7 @@ class EmpiricalBayes(ExperiencedDetector):
     certain: bool = False
     meta_tasks: int = 1000
 
-    valid: ClassVar = {"unknown": checks.number(min_val=0, max_val=1), "meta_tasks": checks.integer(2)}
+    valid: ClassVar = {"unknown": checks.number(0, 1), "meta_tasks": checks.integer(2)}
     bound = (*ExperiencedDetector.bound, "shared")
 
     first_tasks = property(lambda self: self.meta_tasks)

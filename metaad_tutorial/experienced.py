@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 
 from . import ranks
 from .adapting import AdaptingDetector
@@ -25,7 +24,7 @@ class ExperiencedDetector(AdaptingDetector):
             own mean, and divides by the standard deviation within training tasks; one for all pixels of images.
         contamination: a number in (0, 0.5] puts the threshold where that share of new normal points would exceed it,
             as far as the support points can tell; "auto" puts it at logit 0 (probability one half), or, if neither
-            `meta_fit` nor a labelled anomaly has given the logit a meaning, where 5 % of them would.
+            `meta_fit` nor a labelled anomaly that it looks at has given the logit a meaning, where 5 % of them would.
         dtype: "float64" or "float32".
         device: where to compute, "cpu" or "cuda".
         random_state: seed or `numpy.random.Generator` for the start and the meta-training tasks.
@@ -98,12 +97,3 @@ class ExperiencedDetector(AdaptingDetector):
                 self.feature_names_in_ = np.array(train.feature_names, dtype=object)
             self._bind()
         return self
-
-
-def points_of(tasks: Episodes, label: int) -> list[np.ndarray]:
-    """The distinct points of one label, by unit, in the order of their names: (n, d) float64 arrays."""
-    x = torch.cat([tasks.support_x, tasks.query_x], 1).cpu().double().numpy()
-    y = torch.cat([tasks.support_y, tasks.query_y], 1).cpu().numpy()
-    units, order = np.unique(tasks.units, return_inverse=True)
-    own = [np.flatnonzero(order == u) for u in range(len(units))]
-    return [np.unique(x[tasks_of][y[tasks_of] == label], axis=0) for tasks_of in own]

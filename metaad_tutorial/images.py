@@ -9,6 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from . import checks
 from .tables import data_file
 
 
@@ -60,8 +61,7 @@ def load_images(name: str, size: int | None = None) -> Images:
     """
     if name not in IMAGES:
         raise ValueError(f"There are no images {name!r}: there are {', '.join(map(repr, IMAGES))}.")
-    if size is not None and (not isinstance(size, int | np.integer) or size < 1):
-        raise ValueError(f"size must be an integer of at least 1, got {size!r}.")
+    checks.optional(checks.integer(1))(size, "size")
     images = IMAGES[name]()
     if size is None or size == images.X.shape[-1]:
         return images

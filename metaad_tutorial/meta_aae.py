@@ -103,7 +103,7 @@ class MetaAAE(MetaDetector):
 
     valid: ClassVar = {
         "inner_steps": checks.integer(0), "inner_lr": checks.positive, "latent": checks.optional(checks.integer(1)),
-        "width": checks.integer(1), "unseen": checks.number(min_val=0, max_val=1), "weight": checks.number(min_val=0),
+        "width": checks.integer(1), "unseen": checks.number(0, 1), "weight": checks.number(0, np.inf, "[)"),
     }  # fmt: skip
     sees = ("support",)
     bound = (*MetaDetector.bound, "latent", "width")

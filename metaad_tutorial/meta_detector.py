@@ -37,7 +37,7 @@ class MetaDetector(ExperiencedDetector):
     patience: int | None = None
 
     valid: ClassVar = {
-        "hidden": checks.optional(lambda value, name: MLP(value)), "network": checks.network,
+        "hidden": checks.optional(lambda value, name: MLP(value)),
         "meta_lr": checks.optional(checks.positive), "meta_steps": checks.optional(checks.integer(1)),
         "meta_batch": checks.optional(checks.integer(1)), "patience": checks.optional(checks.integer(1)),
     }  # fmt: skip

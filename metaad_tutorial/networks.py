@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from . import checks
+
 
 def is_widths(values) -> bool:
     """Whether `values` is a tuple of sizes, integers of at least 1."""
@@ -26,16 +28,11 @@ def he(rng: np.random.Generator, *shape: int) -> Tensor:
     return torch.as_tensor(np.sqrt(2 / np.prod(shape[1:])) * rng.normal(size=shape))
 
 
-def check_outputs(outputs: int | None) -> None:
-    if outputs is not None and not is_widths((outputs,)):
-        raise ValueError(f"outputs must be None, for one logit, or an integer of at least 1, got {outputs!r}.")
-
-
 def dense(params: dict[str, Tensor], i: int, x: Tensor) -> Tensor:
     """Fully connected layer i, points in columns: x (..., in, N) -> (..., out, N)."""
     weight, bias = params[f"weight{i}"], params[f"bias{i}"].unsqueeze(-1)
-    if x.dim() == weight.dim() == bias.dim() == 3:  # the same in one operation
-        return torch.baddbmm(bias, weight, x.expand(len(weight), *x.shape[1:]))
+    if x.dim() == weight.dim() == bias.dim() == 3 and len(x) == len(weight):  # the same in one operation
+        return torch.baddbmm(bias, weight, x)
     return weight @ x + bias
 
 
@@ -59,7 +56,7 @@ class MLP:
             raise ValueError(
                 f"hidden must hold the layers' widths, a tuple of integers of at least 1, got {self.hidden!r}."
             )
-        check_outputs(self.outputs)
+        checks.optional(checks.integer(1))(self.outputs, "outputs")
 
     @property
     def head(self) -> tuple[str, ...]:

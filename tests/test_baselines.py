@@ -91,5 +91,5 @@ def test_the_threshold_of_the_nearest_neighbor_leaves_each_point_out():
 
 
 def test_neighbors_out_of_range():
-    with pytest.raises(ValueError, match="k == 0, must be >= 1"):
+    with pytest.raises(ValueError, match="k must be an integer of at least 1, got 0"):
         NearestNeighbor(k=0).fit(X, Y)

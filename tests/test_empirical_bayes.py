@@ -7,8 +7,7 @@ from helpers import Frozen, draw, tasks
 from scipy.stats import multivariate_normal
 
 from metaad_tutorial import EmpiricalBayes, Episodes, Fleet, Mahalanobis, evaluate, judge, load
-from metaad_tutorial.empirical_bayes import from_anywhere, moments, posterior
-from metaad_tutorial.experienced import points_of
+from metaad_tutorial.empirical_bayes import from_anywhere, moments, points_of, posterior
 
 D = 3
 

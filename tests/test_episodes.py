@@ -152,7 +152,7 @@ def test_restricted_machines_stay_themselves():
 
 @pytest.mark.parametrize("n_tasks", [0, -1])
 def test_no_tasks_asked_for(n_tasks):
-    with pytest.raises(ValueError, match="n_tasks must be at least 1"):
+    with pytest.raises(ValueError, match="n_tasks must be an integer of at least 1"):
         fleet().sample(n_tasks)
 
 

@@ -503,7 +503,7 @@ def test_what_is_no_family(family):
 
 @pytest.mark.parametrize("detector", [MAML(), Mahalanobis(), OneClassSVM()])
 def test_no_tasks(detector):
-    with pytest.raises(ValueError, match="n_tasks must be at least 1"):
+    with pytest.raises(ValueError, match="n_tasks must be an integer of at least 1"):
         evaluate(detector, TEST, n_tasks=0)
 
 

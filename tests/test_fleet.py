@@ -254,7 +254,7 @@ def test_bayes_scores_of_a_turned_fleet_are_the_log_odds_of_the_joint_law(angle)
 
 @pytest.mark.parametrize("angle", [-1, 91, np.nan, np.inf])
 def test_an_angle_out_of_range(angle):
-    with pytest.raises(ValueError, match="angle must lie between 0 and 90"):
+    with pytest.raises(ValueError, match=r"angle must be a number in \[0, 90\]"):
         Fleet(n_machines=5).turned(angle)
 
 
@@ -274,11 +274,11 @@ def test_the_seed_fixes_the_fleet():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"directions": 0}, "directions must lie between 1 and n_features=16"),
-        ({"directions": 17}, "directions must lie between 1 and n_features=16"),
-        ({"ceiling": 0.5}, "ceiling must lie strictly between"),
-        ({"ceiling": 1.0}, "ceiling must lie strictly between"),
-        ({"ceiling": np.nan}, "ceiling must lie strictly between"),
+        ({"directions": 0}, "directions must be an integer from 1 to 16"),
+        ({"directions": 17}, "directions must be an integer from 1 to 16"),
+        ({"ceiling": 0.5}, r"ceiling must be a number in \(0.5, 1\)"),
+        ({"ceiling": 1.0}, r"ceiling must be a number in \(0.5, 1\)"),
+        ({"ceiling": np.nan}, r"ceiling must be a number in \(0.5, 1\)"),
         ({"n_machines": 0}, "at least 1 unit"),
         ({"normal_shots": 0}, "normal_shots must be an integer of at least 1"),
         ({"spread": 0.0}, "spread must be"),

@@ -238,9 +238,9 @@ def test_pixels_alone_do_not_solve_unseen_scripts():
         (lambda: Glyphs(size=7), r"size must be an integer from 8 to 64, got 7"),
         (lambda: Glyphs(size=65), r"size must be an integer from 8 to 64"),
         (lambda: Glyphs(size=14.0), r"size must be an integer"),
-        (lambda: Glyphs(jitter=-0.1), r"jitter must lie between 0 and 2, got -0.1"),
-        (lambda: Glyphs(jitter=float("nan")), r"jitter must lie between 0 and 2"),
-        (lambda: Glyphs(anomaly="two"), r'anomaly must be "any" or "one"'),
+        (lambda: Glyphs(jitter=-0.1), r"jitter must be a number in \[0, 2\], got -0.1"),
+        (lambda: Glyphs(jitter=float("nan")), r"jitter must be a number in \[0, 2\]"),
+        (lambda: Glyphs(anomaly="two"), r"anomaly must be 'any' or 'one'"),
         (lambda: Glyphs(normal_shots=0), r"normal_shots must be an integer of at least 1"),
     ],
 )

@@ -125,7 +125,7 @@ def test_single_precision_stays_single():
         ({"shape": (28,)}, r"shape must be \(height, width\)"),
         ({"shape": (-4, -5)}, r"shape must be \(height, width\)"),
         ({"shape": (4, 5, 1)}, r"shape must be \(height, width\)"),
-        ({"norm": "instance"}, 'norm must be None, "layer" or "batch"'),
+        ({"norm": "instance"}, "norm must be None, 'layer' or 'batch'"),
     ],
 )
 def test_arguments_of_convnet_out_of_range(arguments, message):
