@@ -25,14 +25,15 @@ def machine(scores: Mapping[str, Callable], support, known, new) -> Figure:
     fig, axes = plt.subplots(1, len(scores), figsize=(6.4, 4.2), sharex=True, sharey=True)
     for ax, (name, score) in zip(axes, scores.items(), strict=True):
         plots.field(ax, score, (x0, x1, y0, y1), threshold=0)
-        plots.points(ax, support, np.zeros(len(support)), labels=False)
+        plots.points(ax, support, np.zeros(len(support)))
         for marker, faults, kind in (("^", known, "known fault"), ("s", new, "new fault")):
             ax.scatter(
                 *np.asarray(faults).T, marker=marker, s=36, facecolors="none", edgecolors=plots.ANOMALY, label=kind
             )
         ax.set(title=name, xlabel="sensor 1")
     axes[0].set_ylabel("sensor 2")
-    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    handles = axes[0].get_legend_handles_labels()[0]
+    fig.legend(handles, ["support point", "known fault", "new fault"], loc="outside lower center", ncols=3)
     return fig
 
 
@@ -46,24 +47,28 @@ def tradeoff(best, shares: Mapping[float, Sequence], others: Mapping[str, Sequen
     fig, ax = plt.subplots(figsize=(6.4, 4.6))
     ax.plot(*np.transpose(best), color="black", linewidth=1.4, label="best for this hedge")
     for k, (kappa, pair) in enumerate(shares.items()):
-        spot = _cross(ax, pair, "MetaAAE, share κ", named=k == 0)
-        ax.annotate(f"κ={kappa:g}", spot, xytext=(6, 5), textcoords="offset points", fontsize=9)
+        known, new = _cross(ax, pair, "MetaAAE, share κ", named=k == 0)
+        ax.annotate(f"κ={kappa:g}", (known.mean, new.mean), xytext=(6, 5), textcoords="offset points", fontsize=9)
     for name, pair in others.items():
-        spot = _cross(ax, pair, name)
-        place = {"xytext": (-7, -6), "ha": "right"} if spot[0] > 0.95 else {"xytext": (8, -6)}
-        ax.annotate(name, spot, textcoords="offset points", fontsize=9, **place)
+        known, new = _cross(ax, pair, name)
+        left = known.mean > np.max(best, 0)[0] - 0.02  # at the curve's end, where there is no room on the right
+        spot, place = (known.low, {"xytext": (-4, 0), "ha": "right"}) if left else (known.high, {"xytext": (4, 0)})
+        ax.annotate(name, (spot, new.mean), textcoords="offset points", va="center", fontsize=9, **place)
     ax.set(xlabel="AUROC, known faults", ylabel="AUROC, new faults")
     ax.legend(loc="lower left")
     return fig
 
 
-def _cross(ax: Axes, pair: Sequence, name: str, named: bool = False) -> tuple[float, float]:
-    """Draw the means of a pair of samples with both intervals in a method's look; return the means."""
-    (x, *across), (y, *along) = (interval(values) for values in pair)
+def _cross(ax: Axes, pair: Sequence, name: str, named: bool = False) -> list[Interval]:
+    """Draw the means of a pair of samples with both intervals, in a method's look, and return them."""
+    known, new = found = [interval(values) for values in pair]
+    errors = [[[value.mean - value.low], [value.high - value.mean]] for value in found]
     own = plots.look(name)
-    errors = {"xerr": np.abs(np.subtract([across], x)).T, "yerr": np.abs(np.subtract([along], y)).T}
-    ax.errorbar(x, y, **errors, fmt=own.marker, color=own.color, capsize=2, label=name if named else None)
-    return x, y
+    label = name if named else None
+    ax.errorbar(
+        known.mean, new.mean, xerr=errors[0], yerr=errors[1], fmt=own.marker, color=own.color, capsize=2, label=label
+    )
+    return found
 
 
 def variety(kinds: Sequence[int], panels: Mapping[str, Mapping[str, Sequence[Interval]]], limit: float) -> Figure:

@@ -20,7 +20,7 @@ def test_a_machine_shows_all_its_points():
     shown = [c for c in fig.axes[1].collections if len(c.get_offsets()) > 1]
     assert [len(c.get_offsets()) for c in shown] == [10, 7, 5]
     assert len(shown[1].get_facecolors()) == 0  # faults are hollow: no detector has seen them
-    assert [t.get_text() for t in fig.legends[0].get_texts()] == ["known fault", "new fault"]
+    assert [t.get_text() for t in fig.legends[0].get_texts()] == ["support point", "known fault", "new fault"]
 
 
 def test_tradeoff_has_a_look_for_each_method():
