@@ -1,9 +1,11 @@
 // Accessibility of sphinx-book-theme 1.3 (names that differ from the visible text, a nameless
-// region) and of boxes that scroll sideways (reachable by keyboard).
+// region, a nameless switch in the table of contents) and of boxes that scroll sideways (reachable by keyboard).
 (() => {
   function repairTheme() {
     for (const el of document.querySelectorAll("summary[aria-label], .search-button-field[aria-label]"))
       el.removeAttribute("aria-label");
+    for (const el of document.querySelectorAll(".has-children > details > summary"))
+      el.setAttribute("aria-label", `Pages below ${el.closest("li").querySelector("a").textContent}`);
     for (const button of document.querySelectorAll(".theme-switch-button")) silenceIcons(button);
     const bar = document.getElementById("pst-primary-sidebar");
     if (bar && bar.tagName === "DIV") {
