@@ -125,7 +125,7 @@ if (values["self-test"]) {
     help: [script, (s) => s.replace("out.append(advice(query))", "undefined"), /no help/],
     bars: [one, (s) => s.replace(/Code: figure [\d.]+/g, "Show code cell source"), /bars/],
     number: [one, (s) => s.replace(/Code: figure [\d.]+/g, "Code: figure 99"), /draws figure/],
-    solution: [one, (s) => s.replace(/(Solution to)([^<]*)/, '$1<a href="#x" style="display:block">$2</a>'), /leads away/],
+    solution: [one, (s) => s.replace(/Solution to [^<]*/, '<a href="#x">$&</a>'), /leads away/],
     back: [one, (s) => s.replace(/back-to-exercise/g, "x"), /no way back/],
     head: [one, (s) => s.replace("minutes to read", "m"), /head/],
     screen: [first, (s) => s.replace('<figure class="play"', '<div style="height:300px"></div>$&'), /home: .* ends/],
