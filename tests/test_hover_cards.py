@@ -119,6 +119,7 @@ def test_the_tables_of_the_notation_page_say_their_chapters():
         ("first-order MAML and\nfirst-order\nMAML, MAML-like, a maml", ["first-order MAML"]),
         ("Standard normal, a unit vector, then normal units", []),
         ("a standard normal, then normal readings of a unit", ["normal", "unit"]),
+        ("in arbitrary\nunits, a hidden unit", []),
         ("generative method", ["generative method"]),
         ("self-supervised, abnormal, subtask", []),
     ],

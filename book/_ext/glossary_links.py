@@ -47,7 +47,8 @@ class Terms:
 
     def __init__(self, names):
         self.names = sorted(names, key=lambda name: (-len(name), name))
-        phrases = [*map(_pattern, OTHER), *(f"(?P<t{i}>{_pattern(name)})" for i, name in enumerate(self.names))]
+        other = [f"(?i:{phrase})".replace(" ", r"\s+") for phrase in OTHER]
+        phrases = [*other, *(f"(?P<t{i}>{_pattern(name)})" for i, name in enumerate(self.names))]
         self.pattern = re.compile(rf"(?<![\w-])(?:{'|'.join(phrases)})(?![\w-])")
         self.left = set(self.names)
 
