@@ -21,7 +21,7 @@ def claim(
         sees: what the opponent sees, measured by what the method sees.
         unit: what the interval is over, in the plural; with its number only beside an `Interval`.
         says: "above" or "below" 0, where the 95 % interval of the difference must lie; a number, within which of 0 it
-            must lie; "open", where the interval holds 0 and the sentence claims no difference.
+            must lie; "no gain", where it must not lie above 0; "open", where it must hold 0.
         figure: of `Evaluation`.
         digits: of the stored difference.
 
@@ -47,8 +47,8 @@ def claim(
             raise ValueError(f"A paired difference needs the same units, got {pair[0].shape} and {pair[1].shape}.")
         found, unit = interval(pair[0] - pair[1]), f"{len(pair[0])} {unit}"
     if isinstance(says, str):
-        sides = {"above": found.low > 0, "below": found.high < 0, "open": found.low <= 0 <= found.high}
-        carried = sides[says]
+        holds = {"above": found.low > 0, "below": found.high < 0, "no gain": found.low <= 0}
+        carried = (holds | {"open": found.low <= 0 <= found.high})[says]
     else:
         carried = -says < found.low and found.high < says
     shown = Interval(*(round(float(value), digits) + 0.0 for value in found))  # no minus zero

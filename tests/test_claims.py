@@ -68,6 +68,7 @@ def test_a_claim_takes_evaluations():
     [
         (0, "above", True), (0, "below", False), (0, "open", False), (0, 0.3, True), (0, 0.2, False),
         (0.3, "below", True), (0.3, "above", False), (0.15, "open", True), (0.15, "above", False),
+        (0.15, "no gain", True), (0.3, "no gain", True), (0, "no gain", False),
     ],
 )  # fmt: skip
 def test_a_claim_must_carry_its_sentence(shift, says, carried):
@@ -138,6 +139,6 @@ def test_words_for_readers():
     assert page.over(FOUND | {"runs": 3}) == "4 machines, 3 runs against 1"
     assert page.told([]) == "Rests on an equation, which a test checks"
     assert page.told(["A", "B", "C"]) == "Rests on A (and 2 more)"
-    assert [page.outcome({"says": says}) for says in ("above", "below", "open", 0.01)] == [
-        "ahead", "behind", "not decided", "less than 0.01 apart",
+    assert [page.outcome({"says": says}) for says in ("above", "below", "no gain", "open", 0.01)] == [
+        "ahead", "behind", "no gain shown", "not decided", "less than 0.01 apart",
     ]  # fmt: skip

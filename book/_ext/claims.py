@@ -38,7 +38,7 @@ METHOD = re.compile(
 FIGURES = {"auroc": "AUROC"}
 EQUATION = "equation::"
 COLUMNS = ("Method and opponent", "Difference, 95 % interval", "Over")
-WIDTHS = (46, 32, 22)
+WIDTHS = (46, 30, 24)
 
 
 def bullets(nb) -> list[str]:
@@ -95,7 +95,8 @@ def told(rows: list[str]) -> str:
 def outcome(found: dict) -> str:
     """What the sentence says of the difference, in a word or two."""
     says = found["says"]
-    return {"above": "ahead", "below": "behind", "open": "not decided"}.get(says, f"less than {says} apart")
+    words = {"above": "ahead", "below": "behind", "no gain": "no gain shown", "open": "not decided"}
+    return words.get(says, f"less than {says} apart")
 
 
 class Claims(SphinxDirective):
@@ -157,7 +158,8 @@ class Claims(SphinxDirective):
                 f"**{found['method']}** minus **{found['opponent']}**, "
                 f"{FIGURES.get(found['figure'], found['figure'])}. The opponent sees: {found['sees']}."
             )
-            body += self._row((pair, f"{found['difference']}, {outcome(found)}", over(found)))
+            together = found["difference"].replace(", ", ",\u00a0")
+            body += self._row((pair, f"{outcome(found)}: {together}", over(found)))
         return table
 
     def _row(self, texts):

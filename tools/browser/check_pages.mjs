@@ -6,7 +6,7 @@
 // A page fails on: a formula error, an unknown command, a formula left as TeX or wider than the
 // page or than its cell of a table; punctuation parted from its formula; a request that leaves the machine or finds no file; a script error or console error; an
 // image without alt text; a violation found by axe-core (light and dark); a search without a hit; a
-// document wider than a phone of 390 px.
+// tick that leads to no place; a document wider than a phone of 390 px.
 //
 // --screenshots stores every page at both widths in both themes. --self-test writes pages broken in
 // one way each and expects each to be found; formulas come from the MathJax of HTML_FOLDER.
@@ -14,7 +14,7 @@
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
-import { pathToFileURL } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
 import { AXE, start } from "./browser.mjs";
 
@@ -109,6 +109,15 @@ function inspect(phoneWidth) {
   return problems;
 }
 
+/** Addresses of ticks, and of what a claim is about, that lead to no place. */
+function astray(addresses) {
+  return addresses.filter((address) => {
+    const [page, place] = address.split("#");
+    const file = fileURLToPath(page);
+    return !fs.existsSync(file) || !fs.readFileSync(file, "utf8").includes(`id="${place}"`);
+  });
+}
+
 /** Open one page in one set-up; returns [kind, text] pairs. */
 async function visit(browser, file, setup, screenshot) {
   const context = await browser.newContext({
@@ -134,6 +143,8 @@ async function visit(browser, file, setup, screenshot) {
     if (search && !(await page.waitForSelector("#search-results li a", { timeout: 5000 }).catch(() => null)))
       problems.push(["search", `finds nothing for "${SEARCH_WORD}"`]);
     problems.push(...(await page.evaluate(inspect, setup.phone ? setup.viewport.width : 0)));
+    const ticks = await page.evaluate(() => [...document.querySelectorAll("a.eq-check, .claim-card a[href*='#said-']")].map((a) => a.href));
+    for (const address of new Set(astray(ticks))) problems.push(["tick", `a tick leads to no place: ${address.split("/").pop()}`]);
     if (setup.axe) {
       await page.addScriptTag({ path: AXE });
       const violations = await page.evaluate(async () => (await axe.run(document, { resultTypes: ["violations"], preload: false })).violations);
@@ -179,7 +190,7 @@ async function selfTest(book) {
      <body style="margin:8px;background:#fff;color:#111"><main><h1>Test</h1>${body}</main></body></html>`;
   const math = `<script defer src="${mathjax}"></script>`;
   const cases = {
-    "good": [null, html('<p>Words and <span class="math">\\(a=\\frac{1}{2}\\)</span>.</p>', math)],
+    "good": [null, html('<p>Words and <span class="math">\\(a=\\frac{1}{2}\\)</span>. <a class="eq-check" id="a" href="#a">Back</a></p>', math)],
     "formula-error": ["formula", html('<span class="math">\\(\\frac{1}{\\)</span>', math)],
     "formula-unknown": ["formula", html('<span class="math">\\(\\nosuch a\\)</span>', math)],
     "formula-wide": ["formula", html(`<div class="math" style="overflow-x:auto">\\[${"abcdefgh+".repeat(40)}a\\]</div>`, math)],
@@ -193,6 +204,7 @@ async function selfTest(book) {
     "no-alt": ["alt", html('<img alt="" src="data:image/gif;base64,R0lGODlhAQABAAAAACw=">')],
     "wide": ["wide", html('<div style="width:600px">Words</div>')],
     "search": ["search", html('<div id="search-results"></div>')],
+    "tick": ["tick", html('<p id="here">Words <a class="eq-check" href="good.html#there">\u2713</a></p>')],
     "contrast-light": ["axe", html('<p style="color:#bbb">Pale words</p>')],
     "contrast-dark": ["axe", html("<p class='x'>Words</p>", "<style>@media (prefers-color-scheme: dark) { .x { color: #bbb } }</style>")],
   };
