@@ -71,7 +71,7 @@ class Table:
         for i, (name, *values) in enumerate(body, 1):
             marked = (f"<strong>{v}</strong>" if (i, j) in self.bold else v for j, v in enumerate(values, 1))
             lines.append(f'<tr><th scope="row">{name}</th>{"".join(f"<td>{v}</td>" for v in marked)}</tr>')
-        head = "".join(f'<th scope="col">{cell}</th>' for cell in top)
+        head = "".join(f'<th scope="col">{cell}</th>' if cell else "<td></td>" for cell in top)
         caption = f"<caption>{html.escape(self.caption)}</caption>" if self.caption else ""
         return "\n".join(
             [f'<table class="results">{caption}<thead><tr>{head}</tr></thead><tbody>', *lines, "</tbody></table>"]

@@ -46,6 +46,13 @@ def test_the_best_is_marked():
     assert marked(Table(["x"], equal, best="max")) == ["0.950", "0.950"]
 
 
+def test_no_header_is_empty():
+    assert (
+        "<td></td>" in Table(["x"], {"a": [1]})._repr_html_() and "></th>" not in Table(["x"], {"a": [1]})._repr_html_()
+    )
+    assert '<th scope="col">method</th>' in Table(["x"], {"a": [1]}, corner="method")._repr_html_()
+
+
 def test_rows_must_fit():
     with pytest.raises(ValueError, match="Row 'a' has 1 values for 2 columns"):
         Table(["x", "y"], {"a": [1]})
