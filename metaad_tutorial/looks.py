@@ -17,7 +17,7 @@ WIDTH = 6.4  # inches, of every figure
 # Okabe and Ito's colours, told apart by every kind of colour vision.
 NORMAL, ANOMALY = "#0072B2", "#D55E00"
 # Lines that stand for no method: told apart by dash and mark as well as by colour.
-COLORS = ("#000000", "#117733", "#882255", "#7f7f7f", "#332288")
+COLORS = ("#000000", "#117733", "#999933", "#7f7f7f", "#332288")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 MARKS = "os^Dv"
 BOUNDARY = LinearSegmentedColormap.from_list("boundary", ["#7db4dc", "#ffffff", "#f0a878"])
@@ -82,7 +82,7 @@ def look(name: str, k: int = 0) -> Look:
 def use_style() -> None:
     """Set matplotlib's defaults for the book: opaque white ground, large type, no clutter, the same bytes on every run.
 
-    In a notebook, figures become SVG, as wide as they say.
+    In a notebook, figures become SVG, as wide as they say, with a PNG beside it.
     """
     plt.rcParams.update(
         {
@@ -96,7 +96,8 @@ def use_style() -> None:
     shell = "IPython" in sys.modules and sys.modules["IPython"].get_ipython()
     if shell:
         shell.run_line_magic("matplotlib", "inline")
-        shell.run_line_magic("config", "InlineBackend.figure_formats = ['svg']")
+        # JupyterLab shows no SVG of a notebook that it does not trust yet: then it takes the PNG.
+        shell.run_line_magic("config", "InlineBackend.figure_formats = ['svg', 'png']")
         shell.run_line_magic(
             "config", "InlineBackend.print_figure_kwargs = {'bbox_inches': None, 'metadata': {'Date': None}}"
         )

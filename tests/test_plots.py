@@ -126,8 +126,8 @@ def test_intervals_show_who_is_who(ax):
     assert [line.get_marker() for line in ax.lines if line.get_marker() not in "|"] == [
         plots.look(n).marker for n in names
     ]
-    (band,) = ax.patches  # one of three kinds, between the two others
-    assert (band.get_y(), band.get_height()) == (0.5, 1)
+    (band,) = ax.patches  # what learnt across tasks
+    assert (band.get_y(), band.get_height()) == (-0.5, 1)
 
 
 def test_comparison_shares_the_names():

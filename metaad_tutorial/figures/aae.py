@@ -38,7 +38,8 @@ def discriminator(x, normal, virtual, trained, formula) -> Figure:
     """
     fig, ax = plt.subplots()
     ax.fill_between(x, normal, color=plots.NORMAL, alpha=0.25, label="normal points")
-    ax.fill_between(x, virtual, color=plots.ANOMALY, alpha=0.25, hatch="//", label="virtual points")
+    look = {"facecolor": plots.ANOMALY, "edgecolor": "black", "linewidth": 0, "alpha": 0.25, "hatch": "//"}
+    ax.fill_between(x, virtual, label="virtual points", **look)
     ax.plot(x, trained, "-", color=plots.COLORS[3], linewidth=4, label="trained C")
     ax.plot(x, formula, "--", color=plots.COLORS[0], label="formula")
     ax.set(xlabel="x", ylabel="C(x), or density", ylim=(0, 1))
