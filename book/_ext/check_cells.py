@@ -5,9 +5,8 @@ The notebook keeps the output, so that a fresh run is compared with it.
 
 from __future__ import annotations
 
-import html
-
 from docutils import nodes
+from equation_checks import tick
 
 
 def tick_cells(doctree: nodes.document) -> None:
@@ -16,10 +15,8 @@ def tick_cells(doctree: nodes.document) -> None:
         if cell.get("nb_element") != "cell_code" or "tag_check" not in cell["classes"]:
             continue
         for output in [part for part in cell.children if part.get("nb_element") == "cell_code_output"]:
-            words = html.escape(f"Checked: {' '.join(output.astext().split())}", quote=True)
-            told = f'role="img" tabindex="0" aria-label="{words}" data-how="{words}"'
-            tick = f'<div class="cell-check"><span class="eq-check" {told}>\u2713</span></div>'
-            output.replace_self(nodes.raw("", tick, format="html"))
+            mark = tick(f"Checked: {' '.join(output.astext().split())}", role="img", tabindex="0")
+            output.replace_self(nodes.raw("", f'<div class="cell-check">{mark}</div>', format="html"))
 
 
 def setup(app):

@@ -7,7 +7,6 @@ A bullet of a summary that compares methods ends in an invisible comment that na
 
 from __future__ import annotations
 
-import html
 import re
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import nbformat
 from docutils import nodes
 from docutils.statemachine import StringList
+from equation_checks import tick
 from sphinx.util.docutils import SphinxDirective
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "tools"))
@@ -183,11 +183,9 @@ def add_ticks(body: str, told: dict[str, str], page: str) -> str:
         first = match["keys"].split()[0]
         if first not in told:
             return match[0]
-        words, name = html.escape(told[first], quote=True), anchor(first)
-        return (
-            f' <a class="eq-check claim-check" id="said-{name}" href="{page}#claim-{name}" aria-label="{words}"'
-            f' data-how="{words}">\u2713</a>'
-        )
+        name = anchor(first)
+        place = {"class": "eq-check claim-check", "id": f"said-{name}", "href": f"{page}#claim-{name}"}
+        return f" {tick(told[first], **place)}"
 
     return MARK.sub(ticked, body)
 
