@@ -18,7 +18,7 @@ def number(low: float, high: float, ends: str = "[]") -> Check:
     def check(value, name: str) -> None:
         inside = isinstance(value, Real) and np.isfinite(value) and low <= value <= high
         if not inside or (value == low and ends[0] == "(") or (value == high and ends[1] == ")"):
-            raise ValueError(f"{name} must be a number in {ends[0]}{low}, {high}{ends[1]}, got {value!r}.")
+            raise ValueError(f"{name} must be a finite number in {ends[0]}{low}, {high}{ends[1]}, got {value!r}.")
 
     return check
 

@@ -71,7 +71,7 @@ class Detector(OutlierMixin, Estimator):
         """The threshold after a support set with labels y: what `calibrate` found, or even odds, or by its scores."""
         if "calibrated_" in vars(self):
             return self.calibrated_
-        knows = self._trained or ("labels" in self.sees and y.any())  # what anomalies are like
+        knows = self._trained or y.any()  # what anomalies are like
         if self.contamination == "auto" and self.odds and knows:
             return 0.0
         share = 0.05 if self.contamination == "auto" else self.contamination

@@ -24,7 +24,7 @@ class ExperiencedDetector(AdaptingDetector):
             own mean, and divides by the standard deviation within training tasks; one for all pixels of images.
         contamination: a number in (0, 0.5] puts the threshold where that share of new normal points would exceed it,
             as far as the support points can tell; "auto" puts it at logit 0 (probability one half), or, if neither
-            `meta_fit` nor a labelled anomaly that it looks at has given the logit a meaning, where 5 % of them would.
+            `meta_fit` nor a labelled anomaly has given the logit a meaning, where 5 % of them would.
         dtype: "float64" or "float32".
         device: where to compute, "cpu" or "cuda".
         random_state: seed or `numpy.random.Generator` for the start and the meta-training tasks.

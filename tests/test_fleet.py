@@ -254,7 +254,7 @@ def test_bayes_scores_of_a_turned_fleet_are_the_log_odds_of_the_joint_law(angle)
 
 @pytest.mark.parametrize("angle", [-1, 91, np.nan, np.inf])
 def test_an_angle_out_of_range(angle):
-    with pytest.raises(ValueError, match=r"angle must be a number in \[0, 90\]"):
+    with pytest.raises(ValueError, match=r"angle must be a finite number in \[0, 90\]"):
         Fleet(n_machines=5).turned(angle)
 
 
@@ -276,9 +276,9 @@ def test_the_seed_fixes_the_fleet():
     [
         ({"directions": 0}, "directions must be an integer from 1 to 16"),
         ({"directions": 17}, "directions must be an integer from 1 to 16"),
-        ({"ceiling": 0.5}, r"ceiling must be a number in \(0.5, 1\)"),
-        ({"ceiling": 1.0}, r"ceiling must be a number in \(0.5, 1\)"),
-        ({"ceiling": np.nan}, r"ceiling must be a number in \(0.5, 1\)"),
+        ({"ceiling": 0.5}, r"ceiling must be a finite number in \(0.5, 1\)"),
+        ({"ceiling": 1.0}, r"ceiling must be a finite number in \(0.5, 1\)"),
+        ({"ceiling": np.nan}, r"ceiling must be a finite number in \(0.5, 1\)"),
         ({"n_machines": 0}, "at least 1 unit"),
         ({"normal_shots": 0}, "normal_shots must be an integer of at least 1"),
         ({"spread": 0.0}, "spread must be"),

@@ -81,7 +81,7 @@ def test_efficiency_is_correct_decisions_per_second():
 
 @pytest.mark.parametrize("seconds", [0, -1.0, np.nan])
 def test_efficiency_needs_a_time(seconds):
-    with pytest.raises(ValueError, match=r"total_time must be a number in \(0, inf\)"):
+    with pytest.raises(ValueError, match=r"total_time must be a finite number in \(0, inf\)"):
         metrics.efficiency([0, 1], [0, 1], seconds)
 
 
@@ -159,9 +159,9 @@ def test_the_threshold_is_a_score_counted_from_above():
         ([[1.0]], 0.05, "at least one finite score"),
         ([1.0, np.nan], 0.05, "finite score"),
         ([1.0, np.inf], 0.05, "finite score"),
-        ([1.0], 0, r"share must be a number in \(0, 1\)"),
-        ([1.0], 1, r"share must be a number in \(0, 1\)"),
-        ([1.0], np.nan, r"share must be a number in \(0, 1\)"),
+        ([1.0], 0, r"share must be a finite number in \(0, 1\)"),
+        ([1.0], 1, r"share must be a finite number in \(0, 1\)"),
+        ([1.0], np.nan, r"share must be a finite number in \(0, 1\)"),
     ],
 )
 def test_a_threshold_of_nothing(scores, share, message):
