@@ -72,6 +72,7 @@ class AAE(AdaptingDetector):
     lr: float = 0.003
 
     sees = ("support",)
+    odds = False
     valid: ClassVar = {
         "latent": checks.optional(checks.integer(1)), "steps": checks.integer(1), "batch_size": checks.integer(1),
         "lr": checks.positive, "standardize": checks.one_of(True, False),
