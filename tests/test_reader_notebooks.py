@@ -27,9 +27,9 @@ REFERENCES = rn.References(
     ("text", "expected"),
     [
         ("By {eq}`loss` and {eq}`far`.", "By (3.1) and [(5.7)](05_b.ipynb)."),
-        ("{numref}`fig-a` shows", "figure 3.2 shows"),
-        ("see {ref}`ex-one`, {ref}`the rest <ex-two>`", "see exercise 3.3, the rest"),
-        ("{prf:ref}`thm`", "[theorem 5.1](05_b.ipynb)"),
+        ("{numref}`fig-a` shows", "Figure 3.2 shows"),
+        ("see {ref}`ex-one`, {ref}`the rest <ex-two>`", "see Exercise 3.3, the rest"),
+        ("{prf:ref}`thm`", "[Theorem 5.1](05_b.ipynb)"),
         ("{doc}`Chapter 5 <05_b>`, {doc}`../book/faq`", "[Chapter 5](05_b.ipynb), faq"),
         ("{cite:t}`finn,book` say", "[Finn et al. (2017)](https://example.org/f) and Baxter (2000) say"),
         ("so {cite:p}`finn,book`.", "so ([Finn et al., 2017](https://example.org/f); Baxter, 2000)."),

@@ -61,10 +61,10 @@ class References:
         if role == "eq":
             return self.linked(f"({self.number(label)})", label, here)
         if role == "numref":
-            return self.linked(words or f"figure {self.number(label)}", label, here)
+            return self.linked(words or f"Figure {self.number(label)}", label, here)
         if role in ("ref", "prf:ref"):
-            return self.linked(words or f"exercise {self.number(label)}" if role == "ref" else
-                               f"theorem {self.number(label)}", label, here)  # fmt: skip
+            return self.linked(words or f"Exercise {self.number(label)}" if role == "ref" else
+                               f"Theorem {self.number(label)}", label, here)  # fmt: skip
         if role == "doc":
             page = label.rsplit("/", 1)[-1]
             return f"[{words or page}]({page}.ipynb)" if re.match(r"\d\d_", page) else (words or page)

@@ -38,11 +38,9 @@ def alarms(shots: Sequence[int], measured: Sequence[Interval], fine, predicted, 
     fig, ax = plt.subplots()
     ax.plot(fine, predicted, color="black", label="predicted")
     mean, low, high = np.transpose(measured)
-    ax.errorbar(shots, mean, [mean - low, high - mean], fmt="o", color=plots.NORMAL, capsize=4, label="measured")
-    for rate, dash, name, at in ((raw, "--", "not centred", max(shots)), (asked, ":", "asked for", min(shots))):
-        ax.axhline(rate, color="black", linestyle=dash, linewidth=1.2)
-        place = {"xytext": (0, 4), "ha": "right"} if rate == raw else {"xytext": (0, -13)}
-        ax.annotate(name, (at, rate), textcoords="offset points", **place)
+    ax.errorbar(shots, mean, [mean - low, high - mean], fmt="o", color=plots.COLORS[1], capsize=4, label="measured")
+    plots.level(ax, raw, "not centred", "--")
+    plots.level(ax, asked, "asked for", below=True)
     ax.set(ylim=(0.02, 0.3), ylabel="false alarm rate")
     plots.counts_axis(ax, shots, "normal points of the new machine").legend()
     return fig
@@ -59,7 +57,7 @@ def breakdown(shares, curves: Mapping[str, Sequence[float]], at, measured: Mappi
         own = plots.look(name, k)
         ax.plot(shares, values, color=own.color, linestyle=own.dash)
         plots.whiskers(ax, at, measured[name], name, k)
-    ax.axhline(0.5, color="black", linestyle=":", linewidth=1)
+    plots.level(ax, 0.5)
     ax.axvline(0.5, color="black", linestyle=":", linewidth=1)
     ax.set(xlabel="share of anomalies in the batch", ylabel="AUROC")
     ax.legend()
@@ -98,7 +96,7 @@ def crowds(shares, found: Mapping[str, Sequence[Interval]], breaks: Mapping[str,
     for text, share in breaks.items():
         ax.axvline(share, color="black", linestyle=":", linewidth=1)
         ax.annotate(text, (share, 0.97), xytext=(-2, 0), textcoords="offset points", ha="right")
-    ax.axhline(0.5, color="black", linestyle=":", linewidth=1)
+    plots.level(ax, 0.5)
     ax.set(xlabel="share of anomalies in the batch", ylabel="AUROC", ylim=(0, 1.03))
     ax.legend(loc="lower left")
     return fig

@@ -51,10 +51,9 @@ def tradeoff(best, shares: Mapping[float, Sequence], others: Mapping[str, Sequen
         ax.annotate(f"κ={kappa:g}", (known.mean, new.mean), xytext=(6, 5), textcoords="offset points", fontsize=9)
     for name, pair in others.items():
         known, new = _cross(ax, pair, name)
-        left = known.mean > np.max(best, 0)[0] - 0.02  # at the curve's end, where there is no room on the right
-        spot, place = (known.low, {"xytext": (-4, 0), "ha": "right"}) if left else (known.high, {"xytext": (4, 0)})
-        ax.annotate(name, (spot, new.mean), textcoords="offset points", va="center", fontsize=9, **place)
-    ax.set(xlabel="AUROC, known faults", ylabel="AUROC, new faults")
+        ax.annotate(name, (known.low, new.mean), xytext=(-4, 0), textcoords="offset points", ha="right", va="center",
+                    fontsize=9)  # fmt: skip
+    ax.set(xlabel="AUROC, known faults", ylabel="AUROC, new faults", xlim=(ax.get_xlim()[0] - 0.07, None))
     ax.legend(loc="lower left")
     return fig
 
@@ -83,7 +82,7 @@ def variety(kinds: Sequence[int], panels: Mapping[str, Mapping[str, Sequence[Int
             plots.curve(ax, kinds, values, name)
         ax.set(title=label)
         plots.counts_axis(ax, kinds, "dimensions of known faults")
-    axes[-1].axhline(limit, color="black", linestyle=":", linewidth=1)
+    plots.level(axes[-1], limit, "limit")
     axes[0].set_ylabel("AUROC")
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return fig

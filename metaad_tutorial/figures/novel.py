@@ -94,16 +94,16 @@ def over_angles(results: Mapping[str, tuple], fine: Sequence[float], predicted: 
             ax.containers[-1].lines[0].set_markerfacecolor("white")
         if own.group == "one task alone":
             ax.plot(at, [value.mean for value in values], color=own.color, linestyle=own.dash, linewidth=1)
-    ax.axhline(0.5, color="black", linestyle=":", linewidth=1)
+    plots.level(ax, 0.5)
     ax.set(xlabel="angle between known and new fault, degrees", ylabel="AUROC", xticks=range(0, 91, 15))
-    ax.legend(loc="lower left")
+    fig.legend(loc="outside lower center", ncols=3)
     return fig
 
 
 def variety(
     angles, results: Mapping[int, Sequence[Interval]], fine, expected: Mapping[int, Sequence], typical
 ) -> Figure:
-    """AUROC against the angle for several sizes of the known space: predicted lines, measured marks, ticks.
+    """AUROC against the angle for several sizes of the known space: predicted lines, measured marks, arrows.
 
     Args:
         results: dimensions -> an interval for each of the angles.
@@ -117,8 +117,10 @@ def variety(
         at = np.asarray(angles) + 0.8 * (k - (len(results) - 1) / 2)
         plots.whiskers(ax, at, values, f"m = {m}", k)
         if m in typical:
-            ax.plot(*typical[m], "|", color=own.color, markersize=26, mew=2)
-    ax.axhline(0.5, color="black", linestyle=":", linewidth=1)
+            angle, seen = typical[m]
+            ax.annotate("typical", (angle, seen + 0.01), (angle, seen + 0.1), color=own.color, ha="center", fontsize=8.5,
+                        arrowprops={"arrowstyle": "-|>", "color": own.color})  # fmt: skip
+    plots.level(ax, 0.5)
     ax.set(xlabel="angle between new fault and known space, degrees", ylabel="AUROC", xticks=angles)
     ax.legend(title="trained on")
     return fig
