@@ -48,7 +48,7 @@ def cell_ids(nb: nbformat.NotebookNode) -> list[str]:
 
 
 def hidden_in_the_lab(nb: nbformat.NotebookNode) -> list[dict]:
-    """For each cell what JupyterLab folds: code that the page hides, and all of a solution."""
+    """For each cell what JupyterLab folds: what the page hides, and all of a solution."""
     folded, inside = [], False
     for cell in nb.cells:
         if cell.cell_type == "markdown":
@@ -56,7 +56,7 @@ def hidden_in_the_lab(nb: nbformat.NotebookNode) -> list[dict]:
                 inside and "{solution-end}" not in cell.source
             )
             folded.append({})
-        elif inside:
+        elif inside or "hide-cell" in cell.metadata.get("tags", []):
             folded.append({"outputs_hidden": True, "source_hidden": True})
         else:
             folded.append({"source_hidden": True} if HIDDEN & set(cell.metadata.get("tags", [])) else {})

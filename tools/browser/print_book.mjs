@@ -4,7 +4,8 @@
 //   node print_book.mjs --self-test
 //
 // Code that the pages hide is left out, figures to play with are their still picture, and solutions stand at the end.
-// It is printed twice: the first print tells on which page each heading is, the second has the numbers in its contents.
+// It is set once and printed twice: the first print tells on which page each heading is, the second has the numbers in
+// its contents.
 import { execFileSync } from "node:child_process";
 import fs from "node:fs";
 import os from "node:os";
@@ -78,13 +79,13 @@ function chapter({ html, page, pages }) {
   return { id: name(page), title: heading.textContent.trim(), parts, html: article.innerHTML, solutions };
 }
 
-/** The whole document; `numbers` maps the names of headings to pages and is empty for the first print. */
-function document_(head, chapters, numbers) {
+/** The whole document, without page numbers in its contents. */
+function document_(head, chapters) {
   const solved = chapters.filter((c) => c.solutions);
   const last = { id: "solutions", title: "Solutions", parts: solved.map((c) => ({ id: `${c.id}-solutions`, text: c.title })) };
   last.html = `<h1>Solutions</h1>${solved.map((c) => `<section id="${c.id}-solutions"><h2>${c.title}</h2>${c.solutions}</section>`).join("")}`;
   const all = [...chapters, ...(solved.length ? [last] : [])];
-  const line = ({ id, title, text }) => `<a href="#${id}"><span>${title ?? text}</span><span class="page">${numbers[id] ?? ""}</span></a>`;
+  const line = ({ id, title, text }) => `<a href="#${id}"><span>${title ?? text}</span><span class="page"></span></a>`;
   const contents = all.map((c) => `<li>${line(c)}<ol>${c.parts.map((p) => `<li>${line(p)}</li>`).join("")}</ol></li>`).join("");
   const quote = (text) => text.replace(/["\\]/g, "\\$&");
   const heads = all.map((c) => `@page ${c.id} { @top-left { content: "${quote(c.title)}" } } #${c.id} { page: ${c.id} }`).join("\n");
@@ -106,29 +107,29 @@ async function printBook(browser, root) {
   const chapters = [];
   for (const file of pages) chapters.push(await page.evaluate(chapter, { html: read(root, file), page: file, pages }));
   const combined = path.join(root, "book-in-print.html");
-  let numbers = {}, bytes, text;
+  const print = () => page.pdf({ preferCSSPageSize: true, printBackground: true, outline: true, tagged: true });
   try {
-    for (const round of [1, 2]) {
-      text = document_(head, chapters, numbers);
-      fs.writeFileSync(combined, text);
-      await page.goto(pathToFileURL(combined).href);
-      await page.evaluate(async () => {
-        await window.MathJax?.startup.promise;
-        await document.fonts.ready;
-        await Promise.all([...document.images].map((img) => img.decode().catch(() => { throw new Error(`no picture ${img.src}`); })));
-        const raw = [...document.querySelectorAll("span.math, div.math, mjx-merror")].filter((m) => !m.querySelector("mjx-container"));
-        if (raw.length) throw new Error(`${raw.length} formulas are not set, the first: ${raw[0].textContent.slice(0, 60)}`);
-      });
-      bytes = await page.pdf({ preferCSSPageSize: true, printBackground: true, outline: true, tagged: true });
-      const before = JSON.stringify(numbers);
-      numbers = pagesOfNames(bytes);
-      if (round === 2 && JSON.stringify(numbers) !== before) throw new Error("the page numbers moved between the two prints");
-    }
+    fs.writeFileSync(combined, document_(head, chapters));
+    await page.goto(pathToFileURL(combined).href);
+    await page.evaluate(async () => {
+      await window.MathJax?.startup.promise;
+      await document.fonts.ready;
+      await Promise.all([...document.images].map((img) => img.decode().catch(() => { throw new Error(`no picture ${img.src}`); })));
+      const raw = [...document.querySelectorAll("span.math, div.math, mjx-merror")].filter((m) => !m.querySelector("mjx-container"));
+      if (raw.length) throw new Error(`${raw.length} formulas are not set, the first: ${raw[0].textContent.slice(0, 60)}`);
+    });
+    const numbers = pagesOfNames(await print());
+    await page.evaluate((numbers) => {
+      for (const a of document.querySelectorAll(".contents a"))
+        a.querySelector(".page").textContent = numbers[a.getAttribute("href").slice(1)] ?? "";
+    }, numbers);
+    const bytes = await print();
+    if (JSON.stringify(pagesOfNames(bytes)) !== JSON.stringify(numbers)) throw new Error("the page numbers moved between the two prints");
+    return { bytes, numbers, text: await page.content() };
   } finally {
     fs.rmSync(combined, { force: true });
     await page.close();
   }
-  return { bytes, numbers, text };
 }
 
 /** A book of two pages, printed whole and broken in one way each. */
