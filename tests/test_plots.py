@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from metaad_tutorial import looks, plots
+from metaad_tutorial import Fleet, looks, plots
 from metaad_tutorial.metrics import Interval
 
 RNG = np.random.default_rng(0)
@@ -178,6 +178,24 @@ def test_whiskers_and_a_counts_axis(ax):
     assert len(ax.get_xticks(minor=True)) == 0
 
 
+def test_level_has_its_name_on_it_or_below(ax):
+    assert plots.level(ax, 0.5) is ax and plots.level(ax, 0.7, "asked for", "--", below=True) is ax
+    assert [line.get_ydata()[0] for line in ax.lines] == [0.5, 0.7]
+    assert texts(ax) == ["chance", "asked for"] and [text.get_va() for text in ax.texts] == ["bottom", "top"]
+
+
+def test_planes_show_a_task_over_each_score():
+    fig, axes = plt.subplots(2, 2)
+    task = Fleet(n_features=2, n_machines=9).sample(1, random_state=0)
+    scores = {f"column {k % 2}, {k}": lambda x, k=k: x[:, k % 2] for k in range(4)}
+    marks = plots.planes(axes.flat, scores, task)
+    assert [ax.get_title() for ax in axes.flat] == list(scores) and len(marks) == 4
+    assert [len(mark.get_offsets()) for mark in marks] == [15, 15, 5, 2]
+    assert [ax.get_xlabel() for ax in axes.flat] == ["", "", "sensor 1", "sensor 1"]
+    assert [ax.get_ylabel() for ax in axes.flat] == ["sensor 2", "", "sensor 2", ""]
+    plt.close(fig)
+
+
 def test_images_are_framed_by_label():
     fig, axes = plt.subplots(1, 3)
     plots.images(axes, np.zeros((2, 4, 5)), labels=[0, 1], titles=["a", "b"], name="query")
@@ -202,20 +220,10 @@ def test_roc(ax):
     assert ax.get_legend() and ax.get_xlabel() == "false positive rate" and ax.get_ylabel() == "true positive rate"
 
 
-@pytest.mark.parametrize("values", [[[1.0, -2.5, 0.04], [0.0, 2.0, -0.5]], np.zeros((2, 3))])
-def test_heatmap(ax, values):
-    assert plots.heatmap(ax, values, ["a", "b"], ["x", "y", "z"], digits=2) is ax
-    assert texts(ax) == [f"{v:.2f}" for v in np.ravel(values)]
-    assert [t.get_text() for t in ax.get_yticklabels()] == ["a", "b"]
-    assert [t.get_text() for t in ax.get_xticklabels()] == ["x", "y", "z"]
-    low, high = ax.images[0].get_clim()
-    assert low == -high
-
-
 def test_every_public_function_is_tested():
     public = {name for name in plots.__all__ if callable(getattr(plots, name))}
     tested = {
         "use_style", "look", "points", "field", "intervals", "comparison", "curve", "whiskers", "counts_axis", "roc",
-        "heatmap", "images",
+        "images", "level", "planes",
     }  # fmt: skip
     assert public == tested
