@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from . import checks
-from .tables import data_file
+from .tables import data_file, load_classes
 
 
 class Images(NamedTuple):
@@ -27,10 +27,8 @@ def _mnist() -> Images:
 
 
 def _digits() -> Images:
-    from sklearn.datasets import load_digits  # slow to import
-
-    data = load_digits()
-    return Images(data.images / 16, data.target.astype(np.int64))
+    X, label, _, _ = load_classes("digits")
+    return Images(X.reshape(-1, 8, 8) / 16, label)
 
 
 IMAGES = {"mnist": _mnist, "digits": _digits}
