@@ -13,7 +13,6 @@ from joblib import Parallel, delayed
 from sklearn.base import clone, is_classifier
 
 from .comparison import Comparison, Outcome
-from .detector import Detector
 from .episodes import TaskFamily
 from .evaluation import evaluate, judge
 from .experienced import ExperiencedDetector
@@ -44,12 +43,11 @@ class Contender:
         known = self.detector
         if not hasattr(known, "fit"):
             return "the truth"
-        if isinstance(known, Detector):
-            seen = list(known.sees)
-        else:
-            seen = ["support", "labels"] if is_classifier(known) else ["support"]
-        others = isinstance(known, ExperiencedDetector)
-        return ", ".join((["other tasks"] if others else ["other tasks' scores"] if self.calibrate else []) + seen)
+        before = ["other tasks' scores"] if self.calibrate else []
+        if isinstance(known, ExperiencedDetector):
+            before = ["other tasks"]
+        foreign = ("support", "labels") if is_classifier(known) else ("support",)
+        return ", ".join([*before, *getattr(known, "sees", foreign)])
 
 
 def compare(

@@ -16,13 +16,11 @@ def _numbers(values, name: str, missing: str) -> np.ndarray:
         raise ValueError(
             f"{name} must hold numbers ({error}): encode words and dates, impute or drop missing values first."
         ) from None
-    if missing == "error" and not np.isfinite(values).all():
+    if np.isinf(values).any() or (missing == "error" and np.isnan(values).any()):
         raise ValueError(
-            f'{name} contains NaN or infinity: impute or drop those values first, or let table_tasks(missing="median") '
-            "replace NaN."
+            f"{name} contains NaN or infinity: impute or drop those values first, or let "
+            'table_tasks(missing="median") replace NaN; infinity does not stand for a missing value.'
         )
-    if np.isinf(values).any():
-        raise ValueError(f"{name} contains infinity: only NaN stands for a missing value.")
     return values
 
 

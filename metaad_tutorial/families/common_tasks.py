@@ -63,12 +63,12 @@ class CommonTasks(PoolTasks):
         return part
 
     def _draw(self, units: np.ndarray, rng: np.random.Generator) -> Episodes:
-        tasks = [super(CommonTasks, self)._draw(units[[i]], rng) for i in range(len(units))]
-        if not self.plain:
-            tasks = [_described(task) for task in tasks]
+        tasks = []
+        for i in range(len(units)):
+            task = super()._draw(units[[i]], rng)
+            if not self.plain:
+                support, query = common_columns(task.support_x[0], task.support_y[0], task.query_x[0])
+                support, query = torch.as_tensor(support)[None], torch.as_tensor(query)[None]
+                task = dataclasses.replace(task, support_x=support, query_x=query)
+            tasks.append(task)
         return Episodes.joined(tasks, units)
-
-
-def _described(task: Episodes) -> Episodes:
-    support, query = common_columns(task.support_x[0], task.support_y[0], task.query_x[0])
-    return dataclasses.replace(task, support_x=torch.as_tensor(support)[None], query_x=torch.as_tensor(query)[None])
