@@ -70,7 +70,7 @@ def test_every_method_has_a_look_of_its_own():
 
 
 def test_points(ax):
-    assert plots.points(ax, POINTS, LABELS) is ax
+    plots.points(ax, POINTS, LABELS)
     assert [len(c.get_offsets()) for c in ax.collections] == [14, 6]
     assert np.allclose(ax.collections[1].get_offsets(), POINTS[14:])
     assert ax.get_legend_handles_labels()[1] == ["normal", "anomaly"]
@@ -109,7 +109,7 @@ def test_field_without_a_threshold_in_sight(ax):
 
 
 def test_intervals(ax):
-    assert plots.intervals(ax, RESULTS, ceiling=0.97, chance=0.5, xlabel="accuracy") is ax
+    plots.intervals(ax, RESULTS, ceiling=0.97, chance=0.5, xlabel="accuracy")
     assert [t.get_text() for t in ax.get_yticklabels()] == ["one", "two", "three"]
     assert ax.get_yticks()[0] > ax.get_yticks()[2]  # the first on top
     assert ax.get_xlabel() == "accuracy"
@@ -154,8 +154,8 @@ def test_intervals_without_lines(ax):
 
 
 def test_curve(ax):
-    assert plots.curve(ax, [1, 2, 5], list(RESULTS.values()), "a method") is ax
-    assert plots.curve(ax, [1, 2, 5], list(RESULTS.values()), "another") is ax
+    plots.curve(ax, [1, 2, 5], list(RESULTS.values()), "a method")
+    plots.curve(ax, [1, 2, 5], list(RESULTS.values()), "another")
     first, second = ax.lines
     assert np.allclose(first.get_ydata(), [0.7, 0.9, 0.5])
     assert first.get_color() != second.get_color() and first.get_linestyle() != second.get_linestyle()
@@ -167,7 +167,7 @@ def test_curve(ax):
 
 
 def test_whiskers_and_a_counts_axis(ax):
-    assert plots.whiskers(ax, [1, 2, 5], list(RESULTS.values()), "ACR") is ax
+    plots.whiskers(ax, [1, 2, 5], list(RESULTS.values()), "ACR")
     (bars,) = ax.collections
     assert np.allclose([s[:, 1] for s in bars.get_segments()], [(low, high) for _, low, high in RESULTS.values()])
     assert ax.lines[0].get_color() == plots.look("ACR").color and ax.lines[0].get_linestyle() == "None"
@@ -177,7 +177,8 @@ def test_whiskers_and_a_counts_axis(ax):
 
 
 def test_level_has_its_name_on_it_or_below(ax):
-    assert plots.level(ax, 0.5) is ax and plots.level(ax, 0.7, "asked for", "--", below=True) is ax
+    plots.level(ax, 0.5)
+    plots.level(ax, 0.7, "asked for", "--", below=True)
     assert [line.get_ydata()[0] for line in ax.lines] == [0.5, 0.7]
     assert texts(ax) == ["chance", "asked for"] and [text.get_va() for text in ax.texts] == ["bottom", "top"]
 
@@ -209,7 +210,7 @@ def test_images_are_framed_by_label():
 
 
 def test_roc(ax):
-    assert plots.roc(ax, SCORES, LABELS) is ax
+    plots.roc(ax, SCORES, LABELS)
     for line, (name, score) in zip(ax.lines, SCORES.items(), strict=False):
         x, y = line.get_data()
         area = np.trapezoid(y, x)

@@ -71,8 +71,10 @@ def check_columns(family, names) -> None:
         )
 
 
-def distinct(labels: np.ndarray, name: str) -> list:
-    """The distinct labels (n,), sorted."""
+def distinct(labels: np.ndarray, n: int, name: str) -> list:
+    """The distinct ones of n labels, sorted."""
+    if labels.shape != (n,):
+        raise ValueError(f"{name} must hold one label for each of the {n} points, got shape {labels.shape}.")
     try:
         return np.unique(labels).tolist()
     except TypeError:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ..episodes import Episodes
-from .classes import PoolTasks, table_tasks
+from .classes import PoolTasks, read_tables
 from .common_columns import column_names, common_columns
 
 
@@ -36,11 +36,9 @@ def common_tasks(
         >>> family.sample(2, random_state=0).query_x.shape
         torch.Size([2, 15, 17])
     """
-    if not isinstance(tables, Mapping):
-        raise ValueError(f"tables must be a dict, name -> (X, y), got {type(tables).__name__}.")
-    one = {"normal_shots": 1, "normal_queries": 1, "anomalous_queries": 0, "missing": missing}
-    read = {name: table_tasks({name: pair}, short="drop", **one) for name, pair in tables.items()}
-    normal, anomalous = ({name: getattr(r, kind)[name] for name, r in read.items()} for kind in ("normal", "anomalous"))
+    normal, anomalous = {}, {}
+    for name, X, y, _ in read_tables(tables, missing):
+        normal[name], anomalous[name] = X[y == 0], X[y == 1]
     family = CommonTasks(normal, anomalous, None, source, short, **shots)
     if family.normal_shots < 3 or family.anomalous_shots in (1, 2):
         raise ValueError(

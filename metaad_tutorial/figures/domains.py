@@ -42,7 +42,8 @@ def alarms(shots: Sequence[int], measured: Sequence[Interval], fine, predicted, 
     plots.level(ax, raw, "not centred", "--")
     plots.level(ax, asked, "asked for", below=True)
     ax.set(ylim=(0.02, 0.3), ylabel="false alarm rate")
-    plots.counts_axis(ax, shots, "normal points of the new machine").legend()
+    plots.counts_axis(ax, shots, "normal points of the new machine")
+    ax.legend()
     return fig
 
 

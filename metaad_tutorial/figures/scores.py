@@ -149,7 +149,7 @@ def kinds(values, rows: Sequence[str], columns: Sequence[str]) -> Figure:
     return fig
 
 
-def grouped(ax: Axes, results: Mapping[str, Mapping[str, Interval]]) -> Axes:
+def grouped(ax: Axes, results: Mapping[str, Mapping[str, Interval]]) -> None:
     """A row of intervals for each data set, one above the other, each method in its look.
 
     Args:
@@ -169,4 +169,3 @@ def grouped(ax: Axes, results: Mapping[str, Mapping[str, Interval]]) -> Axes:
     ax.set_yticks(rows, list(results))
     ax.set_ylim(-0.5, len(results) - 0.5)
     ax.grid(axis="x", alpha=0.3)
-    return ax
