@@ -119,7 +119,7 @@ def test_too_few_points_to_describe_are_refused(normal, anomalous):
     rows = np.r_[0:normal, 40 : 40 + anomalous]
     with pytest.raises(ValueError, match=f"at least 3 normal.*got {normal} and {anomalous}"):
         common_columns(X[rows], y[rows], X)
-    with pytest.raises(ValueError, match="at least 3 normal_shots"):
+    with pytest.raises(ValueError, match=f"at least 3 normal.*got {normal} and {anomalous}"):
         common_tasks(worlds(), **SHOTS | {"normal_shots": normal, "anomalous_shots": anomalous})
 
 

@@ -10,7 +10,7 @@ import torch
 
 from ..episodes import Episodes
 from .classes import PoolTasks, read_tables
-from .common_columns import column_names, common_columns
+from .common_columns import check_support, column_names, common_columns
 
 
 def common_tasks(
@@ -40,11 +40,7 @@ def common_tasks(
     for name, X, y, _ in read_tables(tables, missing):
         normal[name], anomalous[name] = X[y == 0], X[y == 1]
     family = CommonTasks(normal, anomalous, None, source, short, **shots)
-    if family.normal_shots < 3 or family.anomalous_shots in (1, 2):
-        raise ValueError(
-            "Tables are described by their support sets: give at least 3 normal_shots, and 0 or at least 3 "
-            f"anomalous_shots, got {family.normal_shots} and {family.anomalous_shots}."
-        )
+    check_support(family.normal_shots, family.anomalous_shots)
     family.feature_names = column_names(family.anomalous_shots > 0)
     return family
 

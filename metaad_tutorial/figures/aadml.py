@@ -34,14 +34,12 @@ def beside_the_limit(results: Mapping[str, Evaluation], ceiling: float) -> Figur
         results: name of a method -> its figures; that named "limit" is the line.
     """
     rest = {name: result for name, result in results.items() if name != "limit"}
-    return plots.comparison(
-        {
-            "AUROC": {name: result.interval() for name, result in rest.items()},
-            "accuracy": {name: result.interval("accuracy") for name, result in rest.items()},
-        },
-        limits={"AUROC": ceiling, "accuracy": results["limit"].interval("accuracy").mean},
-        limit_label={"AUROC": "ceiling", "accuracy": "limit"},
-    )
+    figures = {
+        label: {name: result.interval(label.lower()) for name, result in rest.items()}
+        for label in ("AUROC", "accuracy")
+    }
+    limits = {"AUROC": ceiling, "accuracy": results["limit"].interval("accuracy").mean}
+    return plots.comparison(figures, limits=limits, limit_label={"AUROC": "ceiling"})
 
 
 def rule(start, decay, step) -> Figure:
