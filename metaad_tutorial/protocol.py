@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,12 +13,13 @@ from joblib import Parallel, delayed
 from sklearn.base import clone, is_classifier
 
 from .comparison import Comparison, Outcome
-from .detector import Detector
 from .episodes import TaskFamily
-from .evaluation import FIGURES, evaluate, judge
+from .evaluation import evaluate, judge
 from .experienced import ExperiencedDetector
 from .overlap import check_disjoint
 from .runtime import progress
+
+FIGURES = ("auroc", "accuracy")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,19 +43,17 @@ class Contender:
         known = self.detector
         if not hasattr(known, "fit"):
             return "the truth"
-        if isinstance(known, Detector):
-            seen = list(known.sees)
-        else:
-            seen = ["support", "labels"] if is_classifier(known) else ["support"]
-        others = isinstance(known, ExperiencedDetector)
-        return ", ".join((["other tasks"] if others else ["other tasks' scores"] if self.calibrate else []) + seen)
+        before = ["other tasks' scores"] if self.calibrate else []
+        if isinstance(known, ExperiencedDetector):
+            before = ["other tasks"]
+        foreign = ("support", "labels") if is_classifier(known) else ("support",)
+        return ", ".join([*before, *getattr(known, "sees", foreign)])
 
 
 def compare(
     contenders: Mapping[str, Contender], train: TaskFamily, valid: TaskFamily,
     test: TaskFamily | Mapping[str, TaskFamily], *,
-    seeds: Sequence[int] = (0,), n_tasks: int = 500, figures: Sequence[str] = ("auroc", "accuracy"),
-    n_jobs: int | None = None,
+    seeds: Sequence[int] = (0,), n_tasks: int = 500, n_jobs: int | None = None,
 ) -> Comparison | dict[str, Comparison]:  # fmt: skip
     """Judge contenders on held-out units by the rules of this book.
 
@@ -67,7 +67,6 @@ def compare(
         test: held-out units; several families of them by name give a comparison each, of the same trainings.
         seeds: of the training runs.
         n_tasks: number of held-out tasks, and of validation tasks for each setting.
-        figures: names of figures of `Evaluation`.
         n_jobs: trainings at once, as for `joblib.Parallel`; in ``with joblib.parallel_config(backend="dask")`` they
             run on a Dask cluster.
 
@@ -87,23 +86,19 @@ def compare(
     counts = {len(contender.settings) for contender in contenders.values()} - {0}
     if len(counts) > 1:
         raise ValueError(f"Give every contender the same number of settings, or none; got {sorted(counts)}.")
-    unknown = set(figures) - set(FIGURES)
-    if unknown or "auroc" not in figures:
-        raise ValueError(f"figures must be among {', '.join(FIGURES)}, with auroc; got {list(figures)}.")
     parallel = Parallel(n_jobs=n_jobs)
     tries = [(name, setting) for name, c in contenders.items() for setting in c.settings]
     found = parallel(
-        delayed(_run)(contenders[name], setting, seeds[0], train, valid, {"": valid}, n_tasks, ("auroc",))
+        delayed(_run)(contenders[name], setting, seeds[0], train, valid, {"": valid}, n_tasks)
         for name, setting in progress(tries, "settings")
     )
     chosen = {name: {} for name in contenders}
-    best = dict.fromkeys(contenders, -np.inf)
-    for (name, setting), (_, results) in zip(tries, found, strict=True):
-        if (mean := results[""][0]["auroc"].mean()) > best[name]:
-            chosen[name], best[name] = setting, mean
+    worst_first = np.argsort([-run.figures[""]["auroc"].mean() for run in found], kind="stable")[::-1]
+    for name, setting in (tries[i] for i in worst_first):
+        chosen[name] = setting
     runs = [(name, seed) for name in contenders for seed in seeds]
     done = parallel(
-        delayed(_run)(contenders[name], chosen[name], seed, train, valid, tests, n_tasks, figures)
+        delayed(_run)(contenders[name], chosen[name], seed, train, valid, tests, n_tasks)
         for name, seed in progress(runs, "runs")
     )
     found = {}
@@ -111,14 +106,14 @@ def compare(
         outcomes = {}
         for name, contender in contenders.items():
             own = [run for (owner, _), run in zip(runs, done, strict=True) if owner == name]
-            stacked = {f: np.stack([results[key][0][f] for _, results in own]) for f in figures}
+            stacked = {figure: np.stack([run.figures[key][figure] for run in own]) for figure in FIGURES}
             outcomes[name] = Outcome(
                 by_unit={f: values.mean(0) for f, values in stacked.items()},
                 by_seed={f: values.mean(1) for f, values in stacked.items()},
                 setting=chosen[name], tried=len(contender.settings) or 1,
                 sees=contender.sees if family.anomalous_shots else contender.sees.replace(", labels", ""),
-                training=float(np.mean([training for training, _ in own])),
-                adapting=float(np.mean([results[key][1] for _, results in own])),
+                training=float(np.mean([run.training for run in own])),
+                adapting=float(np.mean([run.adapting[key] for run in own])),
             )  # fmt: skip
         tasks = family.sample(n_tasks, 1)
         never = float((tasks.query_y == 0).double().mean())
@@ -126,22 +121,28 @@ def compare(
     return found if isinstance(test, Mapping) else found[""]
 
 
+class Run(NamedTuple):
+    """CPU-seconds of one training; for each family its figures by unit, and CPU-seconds of adapting."""
+
+    training: float
+    figures: dict[str, dict[str, np.ndarray]]
+    adapting: dict[str, float]
+
+
 def _run(
     contender: Contender, setting: dict, seed: int, train: TaskFamily, valid: TaskFamily,
-    tests: Mapping[str, TaskFamily], n_tasks: int, figures: Sequence[str],
-) -> tuple[float, dict[str, tuple[dict[str, np.ndarray], float]]]:  # fmt: skip
-    """CPU-seconds of training; for each family figures by unit, and CPU-seconds of adapting."""
+    tests: Mapping[str, TaskFamily], n_tasks: int,
+) -> Run:  # fmt: skip
     torch.set_num_threads(1)
-    detector = clone(contender.detector) if hasattr(contender.detector, "get_params") else contender.detector
-    begin = time.process_time()
+    detector, begin = contender.detector, time.process_time()
     if hasattr(detector, "get_params"):
         own = {"random_state": seed} if "random_state" in detector.get_params() else {}
-        detector.set_params(**own, **setting)
+        detector = clone(detector).set_params(**own, **setting)
     if isinstance(detector, ExperiencedDetector):
         detector.meta_fit(train, valid)
     if contender.calibrate:
         detector.calibrate(valid, None, n_tasks, 2)
-    training, results = time.process_time() - begin, {}
+    run = Run(time.process_time() - begin, {}, {})
     for key, family in tests.items():
         begin = time.process_time()
         if hasattr(detector, "fit"):
@@ -149,5 +150,6 @@ def _run(
         else:
             episodes = family.sample(n_tasks, 1)
             judged = judge(episodes, detector(episodes))
-        results[key] = {figure: judged.by_unit(figure) for figure in figures}, time.process_time() - begin
-    return training, results
+        run.figures[key] = {figure: judged.by_unit(figure) for figure in FIGURES}
+        run.adapting[key] = time.process_time() - begin
+    return run

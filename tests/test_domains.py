@@ -175,8 +175,10 @@ def test_bad_input():
     with pytest.raises(ValueError, match="at least 1 unit"):
         Domains({})
     X, y, domain = points()
-    with pytest.raises(ValueError, match="one entry for each point"):
+    with pytest.raises(ValueError, match="domain must hold one label for each of the 200 points"):
         domain_tasks(X, y, domain[:-1], **SHOTS)
+    with pytest.raises(ValueError, match="y must hold one label for each of the 200 points"):
+        domain_tasks(X, y[:-1], domain, **SHOTS)
     with pytest.raises(ValueError, match="domain must hold labels of one kind"):
         domain_tasks(X, y, np.where(domain == "p", None, domain), **SHOTS)
     with pytest.raises(ValueError, match="family must be a family of tasks"):

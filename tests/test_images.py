@@ -58,7 +58,7 @@ def test_they_make_a_family():
 
 
 def test_refusals():
-    with pytest.raises(ValueError, match="'mnist', 'digits'"):
+    with pytest.raises(ValueError, match="name must be 'mnist' or 'digits', got 'emnist'"):
         load_images("emnist")
     for size in (0, 14.0, "14"):
         with pytest.raises(ValueError, match="size"):

@@ -16,13 +16,11 @@ def _numbers(values, name: str, missing: str) -> np.ndarray:
         raise ValueError(
             f"{name} must hold numbers ({error}): encode words and dates, impute or drop missing values first."
         ) from None
-    if missing == "error" and not np.isfinite(values).all():
+    if np.isinf(values).any() or (missing == "error" and np.isnan(values).any()):
         raise ValueError(
-            f'{name} contains NaN or infinity: impute or drop those values first, or let table_tasks(missing="median") '
-            "replace NaN."
+            f"{name} contains NaN or infinity: impute or drop those values first, or let "
+            'table_tasks(missing="median") replace NaN; infinity does not stand for a missing value.'
         )
-    if np.isinf(values).any():
-        raise ValueError(f"{name} contains infinity: only NaN stands for a missing value.")
     return values
 
 
@@ -73,8 +71,10 @@ def check_columns(family, names) -> None:
         )
 
 
-def distinct(labels: np.ndarray, name: str) -> list:
-    """The distinct labels (n,), sorted."""
+def distinct(labels: np.ndarray, n: int, name: str) -> list:
+    """The distinct ones of n labels, sorted."""
+    if labels.shape != (n,):
+        raise ValueError(f"{name} must hold one label for each of the {n} points, got shape {labels.shape}.")
     try:
         return np.unique(labels).tolist()
     except TypeError:

@@ -22,6 +22,13 @@ def column_names(labelled: bool) -> tuple[str, ...]:
     return (*(f"{name}, {kind}" for name in detectors for kind in ("size", "rank")), "constants changed")
 
 
+def check_support(normal: int, anomalies: int) -> None:
+    """Refuse support sets that are too small to describe a task by."""
+    if normal < 3 or anomalies in (1, 2):
+        needs = "at least 3 normal support points, and none or at least 3 anomalous ones"
+        raise ValueError(f"A task is described by {needs}, got {normal} and {anomalies}.")
+
+
 def common_columns(support_x, support_y, query_x) -> tuple[np.ndarray, np.ndarray]:
     r"""Describe the points of one task by what simple detectors, fitted to its support set, say of them.
 
@@ -49,11 +56,7 @@ def common_columns(support_x, support_y, query_x) -> tuple[np.ndarray, np.ndarra
         ValueError: if there are fewer than 3 normal points, or 1 or 2 anomalies.
     """
     x, y, asked = np.asarray(support_x, float), np.asarray(support_y).astype(int), np.asarray(query_x, float)
-    if (y == 0).sum() < 3 or 0 < y.sum() < 3:
-        raise ValueError(
-            "A task is described by at least 3 normal support points and none or at least 3 anomalies, got "
-            f"{(y == 0).sum()} and {y.sum()}."
-        )
+    check_support((y == 0).sum(), y.sum())
     center, scale = x[y == 0].mean(0), x[y == 0].std(0)
     constant = scale <= 1e-9 * (1 + np.abs(center))
     x, asked = ((points - center) / np.where(constant, 1, scale) for points in (x, asked))

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from ..episodes import Episodes
-from .classes import PoolTasks, table_tasks
-from .common_columns import column_names, common_columns
+from .classes import PoolTasks, read_tables
+from .common_columns import check_support, column_names, common_columns
 
 
 def common_tasks(
@@ -36,17 +36,11 @@ def common_tasks(
         >>> family.sample(2, random_state=0).query_x.shape
         torch.Size([2, 15, 17])
     """
-    if not isinstance(tables, Mapping):
-        raise ValueError(f"tables must be a dict, name -> (X, y), got {type(tables).__name__}.")
-    one = {"normal_shots": 1, "normal_queries": 1, "anomalous_queries": 0, "missing": missing}
-    read = {name: table_tasks({name: pair}, short="drop", **one) for name, pair in tables.items()}
-    normal, anomalous = ({name: getattr(r, kind)[name] for name, r in read.items()} for kind in ("normal", "anomalous"))
+    normal, anomalous = {}, {}
+    for name, X, y, _ in read_tables(tables, missing):
+        normal[name], anomalous[name] = X[y == 0], X[y == 1]
     family = CommonTasks(normal, anomalous, None, source, short, **shots)
-    if family.normal_shots < 3 or family.anomalous_shots in (1, 2):
-        raise ValueError(
-            "Tables are described by their support sets: give at least 3 normal_shots, and 0 or at least 3 "
-            f"anomalous_shots, got {family.normal_shots} and {family.anomalous_shots}."
-        )
+    check_support(family.normal_shots, family.anomalous_shots)
     family.feature_names = column_names(family.anomalous_shots > 0)
     return family
 
@@ -63,12 +57,12 @@ class CommonTasks(PoolTasks):
         return part
 
     def _draw(self, units: np.ndarray, rng: np.random.Generator) -> Episodes:
-        tasks = [super(CommonTasks, self)._draw(units[[i]], rng) for i in range(len(units))]
-        if not self.plain:
-            tasks = [_described(task) for task in tasks]
+        tasks = []
+        for i in range(len(units)):
+            task = super()._draw(units[[i]], rng)
+            if not self.plain:
+                support, query = common_columns(task.support_x[0], task.support_y[0], task.query_x[0])
+                support, query = torch.as_tensor(support)[None], torch.as_tensor(query)[None]
+                task = dataclasses.replace(task, support_x=support, query_x=query)
+            tasks.append(task)
         return Episodes.joined(tasks, units)
-
-
-def _described(task: Episodes) -> Episodes:
-    support, query = common_columns(task.support_x[0], task.support_y[0], task.query_x[0])
-    return dataclasses.replace(task, support_x=torch.as_tensor(support)[None], query_x=torch.as_tensor(query)[None])

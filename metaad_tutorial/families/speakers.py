@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ..episodes import Episodes
 from ..tables import load_classes
 from .classes import PoolTasks
 
@@ -31,43 +31,28 @@ class GroupedTasks(PoolTasks):
     def __init__(self, normal: Mapping, anomalous: Mapping, groups: Mapping, source: str | None = None, **shots: int):
         self.groups = groups
         super().__init__(normal, anomalous, None, source, **shots)
-        for unit in self.units.tolist():
-            for own, (first, rest) in zip(groups[unit], self._needs, strict=True):
-                sizes = np.sort(np.unique(own, return_counts=True)[1])
-                cut = self._dealt(len(sizes), first, rest)
-                if sizes[:cut].sum() < first or sizes[: len(sizes) - cut].sum() < rest:
-                    raise ValueError(
-                        f"Unit {unit!r} has {len(sizes)} groups of {sizes.tolist()} rows of a kind: too few for "
-                        f"{first} support and {rest} query points from different groups. Lower the shots or queries."
-                    )
+        for unit, kind in itertools.product(self.units.tolist(), (0, 1)):
+            (first, rest), own = self.sizes[kind::2], groups[unit][kind]
+            sizes = np.sort(np.unique(own, return_counts=True)[1])
+            cut = self._dealt(len(sizes), kind)
+            if sizes[:cut].sum() < first or sizes[: len(sizes) - cut].sum() < rest:
+                raise ValueError(
+                    f"Unit {unit!r} has {len(sizes)} groups of {sizes.tolist()} rows of a kind: too few for "
+                    f"{first} support and {rest} query points from different groups. Lower the shots or queries."
+                )
 
-    @property
-    def _needs(self) -> tuple[tuple[int, int], tuple[int, int]]:
-        """Support and query points, of normal and of anomalous ones."""
-        return (self.normal_shots, self.normal_queries), (self.anomalous_shots, self.anomalous_queries)
-
-    @staticmethod
-    def _dealt(n: int, first: int, rest: int) -> int:
-        """How many of n groups the support set gets."""
+    def _dealt(self, n: int, kind: int) -> int:
+        """How many of n groups of normal (kind 0) or anomalous (kind 1) points the support set gets."""
+        first, rest = self.sizes[kind::2]
         share = round(n * first / max(first + rest, 1))
         return min(max(share, int(first > 0)), n - int(rest > 0))
 
-    def _draw(self, units: np.ndarray, rng: np.random.Generator) -> Episodes:
-        drawn = []
-        for unit in units.tolist():
-            parts = []
-            for pool, groups, (first, rest) in zip(
-                (self.normal[unit], self.anomalous[unit]), self.groups[unit], self._needs, strict=True
-            ):
-                names = rng.permutation(np.unique(groups))
-                support = np.isin(groups, names[: self._dealt(len(names), first, rest)])
-                chosen = (
-                    rng.permutation(np.flatnonzero(support))[:first],
-                    rng.permutation(np.flatnonzero(~support))[:rest],
-                )
-                parts.append([pool[rows] for rows in chosen])
-            drawn.append(np.concatenate([part[side] for side in (0, 1) for part in parts]))
-        return self._episodes(np.stack(drawn), units, rng)
+    def _pick(self, unit, kind: int, rng: np.random.Generator) -> np.ndarray:
+        (first, rest), groups = self.sizes[kind::2], self.groups[unit][kind]
+        names = rng.permutation(np.unique(groups))
+        support = np.isin(groups, names[: self._dealt(len(names), kind)])
+        rows = rng.permutation(np.flatnonzero(support))[:first], rng.permutation(np.flatnonzero(~support))[:rest]
+        return self._pools(unit, kind)[0][np.concatenate(rows)]
 
 
 def speaker_tasks(

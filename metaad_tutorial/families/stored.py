@@ -27,10 +27,9 @@ class StoredTasks(TaskFamily):
         self.fewest_units = family.fewest_units
         super().__init__(family.units.tolist(), *family.sizes)
 
-    def restrict(self, units) -> StoredTasks:
-        part = super().restrict(units)
-        part.tasks = self.tasks[np.flatnonzero(np.isin(self.tasks.units, part.units))]  # nobody else's points
-        return part
+    def _settle(self) -> None:
+        super()._settle()
+        self.tasks = self.tasks[np.flatnonzero(np.isin(self.tasks.units, self.units))]
 
     def _draw(self, units: np.ndarray, rng: np.random.Generator) -> Episodes:
         chosen = np.empty(len(units), dtype=int)

@@ -20,17 +20,9 @@ def planes(scores: Mapping[str, Callable], task: Episodes) -> Figure:
         scores: title -> (m, 2) array -> (m,) scores.
         task: one task with two features.
     """
-    support, query = (task.support_x[0], task.support_y[0]), (task.query_x[0].numpy(), task.query_y[0])
-    (x0, y0), (x1, y1) = query[0].min(0) - 1, query[0].max(0) + 1
     fig, axes = plt.subplots(1, len(scores), figsize=(6.4, 3.2), sharey=True)
-    for ax, (name, score) in zip(axes, scores.items(), strict=True):
-        plots.field(ax, score, (x0, x1, y0, y1), threshold=0)
-        plots.points(ax, *query, query=True)
-        plots.points(ax, *support)
-        ax.set(title=name, xlabel="sensor 1")
-    axes[0].set_ylabel("sensor 2")
-    marks, names = axes[0].get_legend_handles_labels()
-    names = [f"{kind}, {name}" for kind in ("query", "support") for name in names[:2]]
+    marks = plots.planes(axes, scores, task)
+    names = ["query, normal", "query, anomaly", "support, normal", "support, anomaly"]
     fig.legend(marks, names, loc="outside lower center", ncols=2)
     return fig
 
@@ -42,14 +34,12 @@ def beside_the_limit(results: Mapping[str, Evaluation], ceiling: float) -> Figur
         results: name of a method -> its figures; that named "limit" is the line.
     """
     rest = {name: result for name, result in results.items() if name != "limit"}
-    return plots.comparison(
-        {
-            "AUROC": {name: result.interval() for name, result in rest.items()},
-            "accuracy": {name: result.interval("accuracy") for name, result in rest.items()},
-        },
-        limits={"AUROC": ceiling, "accuracy": results["limit"].interval("accuracy").mean},
-        limit_label={"AUROC": "ceiling", "accuracy": "limit"},
-    )
+    figures = {
+        label: {name: result.interval(label.lower()) for name, result in rest.items()}
+        for label in ("AUROC", "accuracy")
+    }
+    limits = {"AUROC": ceiling, "accuracy": results["limit"].interval("accuracy").mean}
+    return plots.comparison(figures, limits=limits, limit_label={"AUROC": "ceiling"})
 
 
 def rule(start, decay, step) -> Figure:
@@ -59,7 +49,16 @@ def rule(start, decay, step) -> Figure:
         start, decay, step: (d + 1,) each.
     """
     fig, ax = plt.subplots(figsize=(6.4, 4.8))
-    rows = [*(str(j) for j in range(1, len(start))), "bias b"]
-    plots.heatmap(ax, np.stack([start, decay, step], axis=1), rows, ["start", "decay", "step size"])
+    values = np.stack([start, decay, step], axis=1)
+    limit = np.abs(values).max()
+    ax.imshow(values, cmap="PRGn", vmin=-limit, vmax=limit, aspect="auto")
+    for (i, j), value in np.ndenumerate(values):
+        dark = abs(value) > 0.65 * limit
+        text = f"{round(value, 1) + 0.0:.1f}"  # no minus before a rounded 0
+        ax.text(j, i, text, ha="center", va="center", fontsize=8, color="white" if dark else "black")
+    ax.set_xticks(range(3), ["start", "decay", "step size"])
+    ax.set_yticks(range(len(start)), [*range(1, len(start)), "bias b"])
+    ax.spines[:].set_visible(False)
+    ax.tick_params(length=0)
     ax.set_ylabel("sensor")
     return fig

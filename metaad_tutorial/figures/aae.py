@@ -23,10 +23,8 @@ def planes(scores: Mapping[str, tuple[Callable, float]], extent: Sequence[float]
     for ax, (name, (score, threshold)) in zip(axes.flat, scores.items(), strict=True):
         plots.field(ax, score, extent, threshold=threshold)
         plots.points(ax, normal, np.zeros(len(normal)))
-        ax.set_title(name)
-    for below, left in zip(axes[1], axes[:, 0], strict=True):
-        below.set_xlabel("feature 1")
-        left.set_ylabel("feature 2")
+        ax.set(title=name, xlabel="feature 1", ylabel="feature 2")
+        ax.label_outer()
     return fig
 
 

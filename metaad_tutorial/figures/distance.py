@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 
 import matplotlib.pyplot as plt
@@ -21,15 +22,13 @@ def planes(rows: Sequence[Sequence[tuple]], score: Callable) -> Figure:
         score: normal points, anomalous points, (k, 2) array -> (k,) scores.
     """
     fig, axes = plt.subplots(len(rows), len(rows[0]), figsize=(6.4, 5.4), sharex=True, sharey=True, squeeze=False)
-    for ax, (normal, odd) in zip(axes.flat, (panel for row in rows for panel in row), strict=True):
+    for ax, (normal, odd) in zip(axes.flat, itertools.chain(*rows), strict=True):
         plots.field(ax, lambda x, n=normal, a=odd: score(n, a, x), (-2.5, 2.5, -2.5, 2.5), threshold=0)
         plots.points(ax, np.concatenate([normal, odd]), np.repeat([0, 1], [len(normal), len(odd)]))
         ax.plot(0, 0, "+", color="black", markersize=10)
-        ax.set(title=f"{len(normal)} normal, {len(odd)} anomalous", aspect="equal")
-    for ax in axes[-1]:
-        ax.set_xlabel("$\\phi_1$")
-    for ax in axes[:, 0]:
-        ax.set_ylabel("$\\phi_2$")
+        title = f"{len(normal)} normal, {len(odd)} anomalous"
+        ax.set(title=title, xlabel="$\\phi_1$", ylabel="$\\phi_2$", aspect="equal")
+        ax.label_outer()
     return fig
 
 

@@ -22,7 +22,7 @@ def strips(panels: Mapping[str, tuple]) -> Figure:
     fig, axes = plt.subplots(1, len(panels), figsize=(6.4, 2.6), sharex=True, sharey=True)
     for ax, (title, (scores, y)) in zip(axes, panels.items(), strict=True):
         height = y + jitter.uniform(-0.3, 0.3, len(y))
-        plots.points(ax, np.c_[scores, height], y, labels=False)
+        plots.points(ax, np.c_[scores, height], y)
         ax.axvline(0, color="black", linestyle="--", linewidth=1.2)
         ax.set(yticks=[0, 1], yticklabels=["normal", "anomaly"], ylim=(-0.5, 1.5), xlabel="score", title=title)
     return fig
@@ -42,7 +42,8 @@ def alarms(shots: Sequence[int], measured: Sequence[Interval], fine, predicted, 
     plots.level(ax, raw, "not centred", "--")
     plots.level(ax, asked, "asked for", below=True)
     ax.set(ylim=(0.02, 0.3), ylabel="false alarm rate")
-    plots.counts_axis(ax, shots, "normal points of the new machine").legend()
+    plots.counts_axis(ax, shots, "normal points of the new machine")
+    ax.legend()
     return fig
 
 

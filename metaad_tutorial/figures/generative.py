@@ -61,12 +61,9 @@ def tradeoff(best, shares: Mapping[float, Sequence], others: Mapping[str, Sequen
 def _cross(ax: Axes, pair: Sequence, name: str, named: bool = False) -> list[Interval]:
     """Draw the means of a pair of samples with both intervals, in a method's look, and return them."""
     known, new = found = [interval(values) for values in pair]
-    errors = [[[value.mean - value.low], [value.high - value.mean]] for value in found]
-    own = plots.look(name)
-    label = name if named else None
-    ax.errorbar(
-        known.mean, new.mean, xerr=errors[0], yerr=errors[1], fmt=own.marker, color=own.color, capsize=2, label=label
-    )
+    x, y = ([[value.mean - value.low], [value.high - value.mean]] for value in found)
+    own, label = plots.look(name), name if named else None
+    ax.errorbar(known.mean, new.mean, xerr=x, yerr=y, fmt=own.marker, color=own.color, capsize=2, label=label)
     return found
 
 

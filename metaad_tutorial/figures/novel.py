@@ -20,21 +20,9 @@ def planes(scores: Mapping[str, Callable], task: Episodes) -> Figure:
         scores: title -> (m, 2) array -> (m,) scores.
         task: one task with two features.
     """
-    support, query = (task.support_x[0], task.support_y[0]), (task.query_x[0], task.query_y[0])
-    (x0, y0), (x1, y1) = (query[0].min(0).values - 1).tolist(), (query[0].max(0).values + 1).tolist()
     fig, axes = plt.subplots(2, 2, figsize=(6.4, 5.6), sharex=True, sharey=True)
-    for ax, (name, score) in zip(axes.flat, scores.items(), strict=True):
-        plots.field(ax, score, (x0, x1, y0, y1), threshold=0)
-        plots.points(ax, *query, query=True)
-        plots.points(ax, *support)
-        ax.set_title(name)
-    for ax in axes[1]:
-        ax.set_xlabel("sensor 1")
-    for ax in axes[:, 0]:
-        ax.set_ylabel("sensor 2")
-    marks, names = axes[0, 0].get_legend_handles_labels()
-    names = ["query, normal", "query, anomaly", "support, normal"]
-    fig.legend(marks, names, loc="outside lower center", ncols=3)
+    marks = plots.planes(axes.flat, scores, task)
+    fig.legend(marks, ["query, normal", "query, anomaly", "support, normal"], loc="outside lower center", ncols=3)
     return fig
 
 
@@ -118,8 +106,9 @@ def variety(
         plots.whiskers(ax, at, values, f"m = {m}", k)
         if m in typical:
             angle, seen = typical[m]
-            ax.annotate("typical", (angle, seen + 0.01), (angle, seen + 0.1), color=own.color, ha="center", fontsize=8.5,
-                        arrowprops={"arrowstyle": "-|>", "color": own.color})  # fmt: skip
+            arrow = {"arrowstyle": "-|>", "color": own.color}
+            place = {"xy": (angle, seen + 0.01), "xytext": (angle, seen + 0.1), "ha": "center"}
+            ax.annotate("typical", **place, color=own.color, fontsize=8.5, arrowprops=arrow)
     plots.level(ax, 0.5)
     ax.set(xlabel="angle between new fault and known space, degrees", ylabel="AUROC", xticks=angles)
     ax.legend(title="trained on")

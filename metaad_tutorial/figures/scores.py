@@ -80,14 +80,8 @@ def base_rates(
         axes[0].plot(100 * rates, values, label=name)
     axes[1].plot(100 * rates, predicted, color=plots.COLORS[2], linestyle="--", label="AP, predicted")
     for (name, values), k, line in zip(measured.items(), (2, 0), ("", "-"), strict=True):
-        axes[1].plot(
-            100 * np.asarray(measured_at),
-            values,
-            color=plots.COLORS[k],
-            marker=plots.MARKS[k],
-            linestyle=line,
-            label=name,
-        )
+        own = {"color": plots.COLORS[k], "marker": plots.MARKS[k], "linestyle": line}
+        axes[1].plot(100 * np.asarray(measured_at), values, label=name, **own)
     axes[0].set(ylabel="precision", ylim=(0, 1.03))
     axes[1].set_ylabel("AP or AUROC")
     axes[1].tick_params(labelleft=True)
@@ -155,7 +149,7 @@ def kinds(values, rows: Sequence[str], columns: Sequence[str]) -> Figure:
     return fig
 
 
-def grouped(ax: Axes, results: Mapping[str, Mapping[str, Interval]]) -> Axes:
+def grouped(ax: Axes, results: Mapping[str, Mapping[str, Interval]]) -> None:
     """A row of intervals for each data set, one above the other, each method in its look.
 
     Args:
@@ -175,4 +169,3 @@ def grouped(ax: Axes, results: Mapping[str, Mapping[str, Interval]]) -> Axes:
     ax.set_yticks(rows, list(results))
     ax.set_ylim(-0.5, len(results) - 0.5)
     ax.grid(axis="x", alpha=0.3)
-    return ax

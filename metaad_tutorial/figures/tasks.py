@@ -31,11 +31,8 @@ def machines(tasks: Sequence[Episodes], names: str) -> Figure:
         else:
             plots.points(ax, x, y)
             plots.points(ax, task.query_x[0], task.query_y[0], query=True)
-        ax.set_title(f"machine {name}")
-    for ax in axes[-1]:
-        ax.set_xlabel("sensor 1 (units)")
-    for ax in axes[:, 0]:
-        ax.set_ylabel("sensor 2 (units)")
+        ax.set(title=f"machine {name}", xlabel="sensor 1 (units)", ylabel="sensor 2 (units)")
+        ax.label_outer()
     marks = axes[0, 0].get_legend_handles_labels()[0] + axes[-1, -1].get_legend_handles_labels()[0][-1:]
     kinds = ["normal, support", "anomaly, support", "normal, query", "anomaly, query", "query, label withheld"]
     fig.legend(marks, kinds, loc="outside upper center", ncols=3)

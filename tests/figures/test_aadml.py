@@ -40,3 +40,4 @@ def test_the_bias_is_the_last_row():
     (ax,) = fig.axes
     assert [text.get_text() for text in ax.get_yticklabels()] == ["1", "2", "bias b"]
     assert [text.get_text() for text in ax.texts] == ["1.0", "0.0", "0.0", "2.0", "0.0", "0.5", "-3.0", "0.0", "1.7"]
+    assert ax.images[0].get_clim() == (-3, 3)  # white is 0

@@ -56,5 +56,5 @@ def test_crowds_have_a_line_where_a_batch_method_breaks():
     fig = domains.crowds([0.1, 0.5, 0.8], found, {"1/2": 0.5, "2/3": 2 / 3})
     (ax,) = fig.axes
     assert ax.get_legend_handles_labels()[1] == list(found)
-    assert [text.get_text() for text in ax.texts] == ["1/2", "2/3"]
+    assert [text.get_text() for text in ax.texts] == ["1/2", "2/3", "chance"]
     assert [line.get_xdata()[0] for line in ax.lines if len(set(line.get_xdata())) == 1] == [0.5, 2 / 3]

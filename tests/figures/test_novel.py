@@ -57,11 +57,11 @@ def test_who_was_shown_faults_is_hollow_and_who_was_not_has_no_line():
     assert ax.get_legend_handles_labels()[1] == ["predicted", *results, "Mahalanobis"]
 
 
-def test_variety_ticks_a_typical_fault_of_each_specialist():
+def test_variety_points_at_a_typical_fault_of_each_specialist():
     curves = {2: [0.9, 0.5], 16: [0.7, 0.7]}
     (ax,) = novel.variety([0, 90], dict.fromkeys(curves, VALUES), [0, 90], curves, {2: (69.0, 0.6)}).axes
-    (tick,) = [line for line in ax.lines if line.get_markersize() == 26]
-    assert tick.get_xydata().tolist() == [[69.0, 0.6]] and tick.get_color() == plots.COLORS[0]
+    (typical,) = [text for text in ax.texts if text.get_text() == "typical"]
+    assert np.allclose(typical.xy, (69.0, 0.61)) and typical.get_color() == plots.COLORS[0]
     assert ax.get_legend_handles_labels()[1] == ["m = 2", "m = 16"]
 
 

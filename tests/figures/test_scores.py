@@ -76,7 +76,8 @@ def test_kinds_frame_the_diagonal():
 
 def test_grouped_rows_hold_every_method_in_its_look():
     found = {"nearest neighbour": Interval(0.9, 0.8, 1.0), "Mahalanobis": Interval(0.7, 0.6, 0.8)}
-    ax = scores.grouped(plt.subplots()[1], {"kdd": found, "kc1": found})
+    ax = plt.subplots()[1]
+    scores.grouped(ax, {"kdd": found, "kc1": found})
     assert [tick.get_text() for tick in ax.get_yticklabels()] == ["kdd", "kc1"]
     labels, names = ax.get_legend_handles_labels()
     assert names == list(found)
