@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from . import checks
 from .metrics import Interval, interval
 from .report import Table
 
@@ -50,18 +51,19 @@ class Comparison:
     seeds: tuple[int, ...]
     never: float
 
-    def interval(self, name: str, figure: str = "auroc") -> Interval:
-        """Mean of a figure and its 95 % interval over units, each averaged over seeds."""
-        return interval(self._of(name, figure), least=0)
+    def interval(self, name: str, figure: str = "auroc", over: str = "units") -> Interval:
+        """Mean of a figure and its 95 % interval over "units", each averaged over seeds, or over "seeds"."""
+        return interval(self._of(name, figure, over), least=0)
 
-    def minus(self, name: str, other: str, figure: str = "auroc") -> Interval:
-        """Mean difference of a figure and its 95 % interval, paired by unit."""
-        return interval(self._of(name, figure) - self._of(other, figure), least=-1)
+    def minus(self, name: str, other: str, figure: str = "auroc", over: str = "units") -> Interval:
+        """Mean difference of a figure and its 95 % interval, paired by unit or by seed."""
+        return interval(self._of(name, figure, over) - self._of(other, figure, over), least=-1)
 
-    def _of(self, name: str, figure: str) -> np.ndarray:
+    def _of(self, name: str, figure: str, over: str) -> np.ndarray:
         if name not in self.outcomes:
             raise ValueError(f"There is no contender {name!r}: there are {', '.join(map(repr, self.outcomes))}.")
-        values = self.outcomes[name].by_unit
+        checks.one_of("units", "seeds")(over, "over")
+        values = self.outcomes[name].by_unit if over == "units" else self.outcomes[name].by_seed
         if figure not in values:
             raise ValueError(f"There is no figure {figure!r}: it must be one of {', '.join(values)}.")
         return values[figure]

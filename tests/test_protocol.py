@@ -77,6 +77,7 @@ def test_differences_are_paired():
     by_unit = values[0].by_unit["auroc"] - values[1].by_unit["auroc"]
     assert FOUND.minus("empirical Bayes", "MAML").mean == pytest.approx(by_unit.mean())
     by_seed = values[0].by_seed["auroc"] - values[1].by_seed["auroc"]
+    assert FOUND.minus("empirical Bayes", "MAML", over="seeds").mean == pytest.approx(by_seed.mean())
     assert by_unit.mean() == pytest.approx(by_seed.mean())
     same = FOUND.minus("MAML", "MAML")
     assert same.mean == same.low == same.high == 0
@@ -146,7 +147,7 @@ def test_refusals():
         compare(LINES | {"AADML": Contender(AADML(), [{}])}, train, valid, test)
     with pytest.raises(ValueError, match="overlap"):
         compare(LINES, train, valid, train)
-    for wrong in ({"name": "MAMML"}, {"figure": "f2"}):
+    for wrong in ({"name": "MAMML"}, {"figure": "f2"}, {"over": "tasks"}):
         with pytest.raises(ValueError, match=next(iter(wrong.values()))):
             FOUND.interval(**{"name": "MAML"} | wrong)
 
