@@ -143,6 +143,7 @@ check-pages: ## Check the built pages in headless Chromium (after: make book)
 	node $(BROWSER)/check_hover.mjs _build/html
 	node $(BROWSER)/check_reading.mjs --self-test _build/html
 	node $(BROWSER)/check_reading.mjs _build/html
+	node $(BROWSER)/print_book.mjs --self-test
 
 check-lab: $(STAMP) ## Check the notebooks in JupyterLab itself, in headless Chromium (after: make book)
 	npm --prefix $(BROWSER) ci --silent --no-audit --no-fund
