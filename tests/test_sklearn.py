@@ -21,7 +21,6 @@ from metaad_tutorial import (
     AAE,
     ACR,
     MAML,
-    BatchFeatures,
     BatchNeighbor,
     ConvNet,
     EmpiricalBayes,
@@ -53,7 +52,7 @@ def allowed_failures(estimator) -> dict[str, str]:
     if not isinstance(estimator, AADML | Reptile):  # linear here, and blind to one class: their scores all tie
         share = ITSELF if isinstance(estimator, NearestNeighbor) else APART if isinstance(estimator, AAE) else RANK
         reasons |= {"check_outliers_fit_predict": share, "check_outliers_train": share}
-    if isinstance(estimator, ACR | BatchFeatures | BatchNeighbor):
+    if isinstance(estimator, ACR | BatchNeighbor):
         reasons["check_methods_subset_invariance"] = BATCH
     return reasons
 
@@ -69,7 +68,6 @@ DETECTORS = [
     EmpiricalBayes(random_state=0),
     PooledLogistic(random_state=0),
     PooledFeatures(8, random_state=0),
-    BatchFeatures(8, random_state=0),
     NearestNeighbor(),
     BatchNeighbor(),
     Mahalanobis(),
