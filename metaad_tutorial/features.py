@@ -106,7 +106,7 @@ class PooledFeatures(MetaDetector):
         learnt, history = training.meta_train(
             start, lambda: pool[torch.as_tensor(rng.integers(len(pool), size=batch), device=pool.device)],
             self.classified, lr=lr, steps=steps, decay=self.averaging, label=type(self).__name__,
-            checkpoint=checkpoint and Checkpoint(self, train, {"pool": pool}, rng, checkpoint),
+            checkpoint=checkpoint and Checkpoint(self, train, [first], start, rng, checkpoint),
         )  # fmt: skip
         meta = {name: value for name, value in learnt.items() if name not in ("head", "offset")}
         if self._n_classes == 1:  # it tells anomalies, which is of use on new units as well

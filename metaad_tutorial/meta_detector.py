@@ -60,11 +60,11 @@ class MetaDetector(ExperiencedDetector):
         """Gradient descent on the outer loss; the step with the lowest loss on `valid` is kept."""
         lr, steps, batch = self._recipe
         start = mapped(lambda value: value.to(**self._place), self.init(rng, first.support_x.shape[-1]))
-        watched = None if valid is None else self._scaled(scaling, self.draw(valid, 100, rng))
-        marks = {"first": first.query_x, "scale": scaling.scale, "valid": watched and watched.query_x}
+        drawn = [first] if valid is None else [first, self.draw(valid, 100, rng)]
+        watched = None if valid is None else self._scaled(scaling, drawn[1])
         return training.meta_train(
             start, lambda: self._scaled(scaling, self.draw(train, batch, rng)), self.outer_loss,
             watched=watched, valid_loss=self.valid_loss, every=self.every, patience=self.patience,
             lr=lr, decay=self.averaging, steps=steps, label=type(self).__name__,
-            checkpoint=checkpoint and Checkpoint(self, train, marks, rng, checkpoint),
+            checkpoint=checkpoint and Checkpoint(self, train, drawn, start, rng, checkpoint),
         )  # fmt: skip
