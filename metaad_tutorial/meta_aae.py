@@ -13,7 +13,7 @@ from . import checks
 from .convolutions import ConvNet
 from .episodes import Episodes
 from .estimator import detector
-from .inner_loop import descend, gradient_step, started
+from .inner_loop import gradient_step, inner_loop, per_task
 from .losses import discrimination, of_class, reconstruction
 from .meta_detector import MetaDetector
 from .networks import MLP
@@ -153,8 +153,8 @@ class MetaAAE(MetaDetector):
         def loss(own: Params) -> Tensor:
             return discrimination(self.judge(own, z), self.judge(own, virtual))
 
-        rule = gradient_step(self.inner_lr)
-        return params | {"C": descend(loss, started(params["C"]), len(x), rule, self.inner_steps, True)}
+        own = per_task(params["C"], len(x))
+        return params | {"C": inner_loop(loss, own, gradient_step(self.inner_lr), self.inner_steps)}
 
     def logit(self, params: Tree, x: Tensor) -> Tensor:
         return self.judge(params["C"], self.codes(params, x))
