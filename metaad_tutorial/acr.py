@@ -71,13 +71,8 @@ class ACR(MetaDetector):
     embedding: int = 64
     anomaly_share: float = 0.2
 
-    valid: ClassVar = {
-        "embedding": checks.integer(1),
-        "standardize": checks.one_of(True, False),
-        "anomaly_share": checks.number(0, 0.5, "()"),
-    }
+    valid: ClassVar = {"standardize": checks.one_of(True, False), "anomaly_share": checks.number(0, 0.5, "()")}
     sees = ("batch",)
-    bound = (*MetaDetector.bound, "embedding")
 
     def meta_fit(self, train: TaskFamily, valid: TaskFamily | None = None, checkpoint=None):
         """As for every detector; afterwards `anomaly_score` and `predict` judge batches without any `fit`."""

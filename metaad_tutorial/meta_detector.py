@@ -40,8 +40,9 @@ class MetaDetector(ExperiencedDetector):
         "hidden": checks.optional(lambda value, name: MLP(value)),
         "meta_lr": checks.optional(checks.positive), "meta_steps": checks.optional(checks.integer(1)),
         "meta_batch": checks.optional(checks.integer(1)), "patience": checks.optional(checks.integer(1)),
+        "embedding": checks.optional(checks.integer(1)),
     }  # fmt: skip
-    bound = (*ExperiencedDetector.bound, "hidden", "network")
+    bound = (*ExperiencedDetector.bound, "hidden", "network", "embedding")
     every = 20  # outer steps between two looks at the validation tasks
 
     @property
@@ -56,7 +57,7 @@ class MetaDetector(ExperiencedDetector):
         own = self.meta_lr, self.meta_steps, self.meta_batch
         return tuple(value or default for value, default in zip(own, self.usual, strict=True))
 
-    def _learn(self, train, valid, first, scaling, rng, checkpoint=None):
+    def _learn(self, train, valid, first, scaling, rng, checkpoint):
         """Gradient descent on the outer loss; the step with the lowest loss on `valid` is kept."""
         lr, steps, batch = self._recipe
         start = mapped(lambda value: value.to(**self._place), self.init(rng, first.support_x.shape[-1]))
