@@ -18,7 +18,7 @@ from .estimator import detector
 from .method import Method
 from .module_network import AdaptedScorer
 from .scaling import Scaling, Standardizer, warn_if_far
-from .tree import Params, Tree, flat, mapped
+from .tree import Tree, flat, mapped
 
 
 @detector(kw_only=True)
@@ -134,9 +134,3 @@ class AdaptingDetector(Method, Detector):
         """
         check_is_fitted(self, "params_")
         return AdaptedScorer(self)
-
-    def _restored(self, fixed: Params) -> None:
-        super()._restored(fixed)
-        if isinstance(self.network, nn.Module):
-            known = getattr(self, "meta_", None) or self.params_
-            self.net.fill(fixed, known.get("w") or known["start"])

@@ -127,14 +127,12 @@ class Detector(OutlierMixin, Estimator):
 
         Large where that column makes the point anomalous; the differences need not add up to the score.
         """
-        score, rows = self.anomaly_score(X), np.array(self._rows(X))
-        parts = np.empty_like(rows)
+        score, rows, parts = self.anomaly_score(X), self._rows(X), []
         for j, usual in enumerate(self.support_mean_):
-            column = rows[:, j].copy()
-            rows[:, j] = usual
-            parts[:, j] = score - self._score(rows)
-            rows[:, j] = column
-        return parts
+            changed = rows.copy()
+            changed[:, j] = usual
+            parts.append(score - self._score(changed))
+        return np.stack(parts, 1)
 
     offset_ = property(lambda self: -self.threshold_, doc="``-threshold_``, scikit-learn's convention.")
 
@@ -168,7 +166,3 @@ class Detector(OutlierMixin, Estimator):
     def load(cls, path, network=None):
         """`metaad_tutorial.load`, which also refuses a file that holds another kind of detector."""
         return files.load(cls, path, network)
-
-    def _restored(self, fixed: dict) -> None:
-        """After `load`; `fixed` is what a network of the reader's own holds besides."""
-        self._bind()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from .convolutions import ConvNet
 from .tree import Tree, flat, nested
 
-FORMAT = 2  # raised whenever a file of the old form can no longer be read
+FORMAT = 3  # raised whenever a file of the old form can no longer be read
 
 
 def plain(value):
@@ -107,7 +107,7 @@ def save(detector, path) -> None:
     if not learnt:
         raise ValueError("Nothing to save: call meta_fit or fit first.")
     if isinstance(getattr(detector, "network", None), nn.Module):
-        learnt["fixed"] = detector.net.fixed()
+        learnt["module"] = detector.net.module.state_dict()  # for frozen parameters and buffers
     leaves = flat(learnt)
     numbers = {n: v for n, v in leaves.items() if isinstance(v, Tensor | np.ndarray) and v.dtype != object}
     state = {name: value for name, value in leaves.items() if name not in numbers}
@@ -144,9 +144,11 @@ def load(cls, path, network: nn.Module | None = None):
     learnt = nested(header["state"] | leaves)
     if "feature_names_in_" in learnt:
         learnt["feature_names_in_"] = np.array(learnt["feature_names_in_"], dtype=object)
-    fixed = flat(learnt.pop("fixed", {}))
+    module = flat(learnt.pop("module", {}))
     vars(detector).update(learnt)
-    detector._restored(fixed)
+    if isinstance(network, nn.Module):
+        detector.net.fill(module)
+    detector._bind()
     return detector
 
 

@@ -78,17 +78,12 @@ class ModuleNetwork:
         owner = list(self.dims)[-1].rpartition(".")[0]
         return tuple(name for name in self.dims if name.rpartition(".")[0] == owner)
 
-    def fixed(self) -> dict[str, Tensor]:
-        """What the module holds besides the parameters that are learnt: frozen ones and buffers."""
-        return {name: value for name, value in self.module.state_dict().items() if name not in self.dims}
-
-    def fill(self, fixed: dict[str, Tensor], learnt: dict[str, Tensor]) -> None:
-        """Put frozen parameters and buffers into the module, if it is the one that was saved with `learnt`."""
-        own, saved = self.module.state_dict(), fixed | learnt
-        fits = learnt.keys() == self.dims.keys() and fixed.keys() == self.fixed().keys()
-        if not fits or any(saved[n].shape[saved[n].dim() - own[n].dim() :] != own[n].shape for n in saved):
-            raise ValueError("The network given is not the one that was saved: it has other parameters.")
-        self.module.load_state_dict(fixed, strict=False)
+    def fill(self, state: dict[str, Tensor]) -> None:
+        """Put saved parameters and buffers into the module, if it is the one that was saved."""
+        try:
+            self.module.load_state_dict(state)
+        except RuntimeError as error:
+            raise ValueError(f"The network given is not the one that was saved: {error}") from None
 
     def init(self, rng: np.random.Generator, n_features: int) -> dict[str, Tensor]:
         """The module's own values, after a trial run on two rows."""
