@@ -108,8 +108,7 @@ class AAE(AdaptingDetector):
         own, apart = order[cut:], order[:cut] if cut else order
         params = mapped(lambda value: value.clone().requires_grad_(), meta)
         with torch.enable_grad():
-            options = {"steps": self.steps, "batch_size": self.batch_size, "lr": self.lr}
-            self.history_ = self.game.play(params, x[:, own], rng, **options)
+            self.history_ = self.game.play(params, x[:, own], rng, self.steps, self.batch_size, self.lr)
         params = mapped(Tensor.detach, params)
         parts = self.parts(params, x[:, apart])
         return params | {"parts": Scaling.of(parts, torch.ones_like(parts[..., 0]) > 0)._asdict(), "apart": apart}

@@ -44,10 +44,7 @@ def moments(normal: list[np.ndarray], anomalous: list[np.ndarray], shared: bool 
     """
     classes = (normal, anomalous)
     means = [np.array([x.mean(0) for x in points]) for points in classes]
-    rest = [
-        np.concatenate([x - m for x, m in zip(points, own, strict=True)])
-        for points, own in zip(classes, means, strict=True)
-    ]
+    rest = [np.concatenate([x - x.mean(0) for x in points]) for points in classes]
     freedom = [len(x) - len(points) for x, points in zip(rest, classes, strict=True)]
     if shared:
         rest, freedom = [np.concatenate(rest)] * 2, [sum(freedom)] * 2
@@ -145,12 +142,10 @@ class EmpiricalBayes(ExperiencedDetector):
     certain: bool = False
     meta_tasks: int = 1000
 
-    valid: ClassVar = {"unknown": checks.number(0, 1), "meta_tasks": checks.integer(2)}
+    valid: ClassVar = {"unknown": checks.number(0, 1)}
     bound = (*ExperiencedDetector.bound, "shared")
 
-    first_tasks = property(lambda self: self.meta_tasks)
-
-    def _learn(self, train, valid, first, scaling, rng, checkpoint=None):
+    def _learn(self, train, valid, first, scaling, rng, checkpoint):
         if len(np.unique(first.units)) < 2:
             raise ValueError("train has a single unit: how units differ takes at least 2 to see.")
         tasks = self._scaled(scaling, first)
@@ -160,10 +155,8 @@ class EmpiricalBayes(ExperiencedDetector):
     def init(self, rng: np.random.Generator, n_features: int) -> Tree:
         """Before any experience: round classes, the anomalous one three times as wide."""
         one, zero = torch.eye(n_features, dtype=torch.float64), torch.zeros(n_features, dtype=torch.float64)
-        return {
-            "within": one, "within_anomalous": one, "mean": zero, "shift": zero, "between": one,
-            "between_shift": 8 * one,
-        }  # fmt: skip
+        spread = {"within": one, "within_anomalous": one, "between": one, "between_shift": 8 * one}
+        return spread | {"mean": zero, "shift": zero}
 
     def adapt(self, meta: Tree, x: Tensor, y: Tensor) -> Tree:
         normal, anomalous = (of_class(x, y, label) for label in (0, 1))
@@ -172,10 +165,8 @@ class EmpiricalBayes(ExperiencedDetector):
             spread = torch.stack([meta["within"], meta["within_anomalous"]])[None]
         precision = torch.linalg.inv(spread)
         shift = meta["between_shift"] + torch.outer(meta["shift"], meta["shift"])
-        return {
-            "center": center, "precision": precision, "log_volume": torch.logdet(spread),
-            "reach": (precision[:, 0] * shift).sum((-1, -2)).sqrt(),
-        }  # fmt: skip
+        reach = (precision[:, 0] * shift).sum((-1, -2)).sqrt()
+        return {"center": center, "precision": precision, "log_volume": torch.logdet(spread), "reach": reach}
 
     def logit(self, params: Tree, x: Tensor) -> Tensor:
         gap = x.unsqueeze(-3) - params["center"].unsqueeze(-2)  # (T, 2, N, d)
