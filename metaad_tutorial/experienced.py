@@ -75,18 +75,16 @@ class ExperiencedDetector(AdaptingDetector):
             if not family.anomalous_queries:
                 raise ValueError(f"{name} needs anomalous_queries: without any, calling everything normal is best.")
         check_disjoint(train, valid)
-        if valid is not None:
-            check_columns(valid, train.feature_names)
+        check_columns(valid or train, train.feature_names)
         self._check_params()
-        for name, family in (("training", train), ("validation", valid)):
-            ranks.check_same(f"{name} tasks", family and repr(family.identity()))
+        ranks.check_same("tasks", [family and family.identity() for family in (train, valid)])
         with self._all_or_nothing():
             for earlier in ["_wrapped", *self._learnt]:  # and take the reader's network as it is now
                 vars(self).pop(earlier, None)
             rng = ranks.generator(self.random_state)
             first = self.draw(train, self.meta_tasks, rng)
             self.image_shape_ = tuple(first.support_x.shape[2:]) if first.support_x.dim() == 4 else None
-            first = first.flat().to(ranks.device(self.device))
+            first = first.flat().to(self.device)
             scaling = self._standardizer.measure(first)
             learnt, history = self._learn(train, valid, first, scaling, rng, checkpoint)
             self.meta_, self.history_ = learnt | {"scaling": scaling._asdict()}, history
