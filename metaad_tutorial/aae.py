@@ -73,10 +73,7 @@ class AAE(AdaptingDetector):
 
     sees = ("support",)
     odds = False
-    valid: ClassVar = {
-        "latent": checks.optional(checks.integer(1)), "steps": checks.integer(1), "batch_size": checks.integer(1),
-        "lr": checks.positive, "standardize": checks.one_of(True, False),
-    }  # fmt: skip
+    valid: ClassVar = {"standardize": checks.one_of(True, False)}
     bound = ("literal", "latent", "hidden", "network", "dtype")
 
     def _check_params(self) -> None:

@@ -19,8 +19,6 @@ from .meta_detector import MetaDetector
 from .scaling import Standardizer
 from .tree import Tree
 
-SMALLEST_BATCH = 3  # with fewer points there is no majority
-
 
 def batch_score(phi: Tensor, scale: Tensor, radius: Tensor) -> Tensor:
     """Distance from the batch's own middle, as a logit (equation ``batch-score``): (T, N, q) -> (T, N)."""
@@ -29,12 +27,9 @@ def batch_score(phi: Tensor, scale: Tensor, radius: Tensor) -> Tensor:
 
 
 def check_batch(n: int) -> None:
-    """Refuse n points as a batch if they are too few."""
-    if n < SMALLEST_BATCH:
-        raise ValueError(
-            f"n_samples={n} is too small a batch to judge or to set a threshold from: the batch says what is normal. "
-            f"Give ACR at least {SMALLEST_BATCH} points at once, most of them normal."
-        )
+    """Refuse n points as a batch if they are too few for a majority."""
+    if n < 3:
+        raise ValueError(f"n_samples={n} is too small a batch to judge or to set a threshold from: give at least 3.")
 
 
 @detector

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from numbers import Integral, Real
 
 import numpy as np
-import torch
 from torch import Tensor
 
 Check = Callable[[object, str], None]  # (value, name) -> None, or a ValueError that names the parameter
@@ -51,16 +50,14 @@ def one_of(*known) -> Check:
     return check
 
 
-def device(value, name: str) -> None:
-    if value != "cpu" and not str(value).startswith("cuda"):
-        raise ValueError(f"device must be 'cpu' or 'cuda', got {value!r}.")
-    if value != "cpu" and not torch.cuda.is_available():
-        raise ValueError(f"device={value!r} needs a CUDA GPU, and PyTorch sees none here; use 'cpu'.")
+def kind(words: str, kinds) -> Check:
+    """Of a type, or of one of a union of types, which the message calls `words`."""
 
+    def check(value, name: str) -> None:
+        if not isinstance(value, kinds):
+            raise ValueError(f"{name} must be {words}, got {type(value).__name__}.")
 
-def contamination(value, name: str) -> None:
-    if value != "auto":
-        share(value, name)
+    return check
 
 
 def as_points(X):
@@ -82,14 +79,10 @@ def binary(y, n: int, name: str = "y") -> np.ndarray:
     y = np.asarray(as_points(y))
     if y.shape != (n,):
         raise ValueError(f"{name} must hold one label for each of the {n} points, got shape {y.shape}.")
-    try:
-        codes = y.astype(np.float64)
-    except (TypeError, ValueError):  # words, missing values
-        codes = np.full(n, np.nan)
-    if not np.isin(codes, (0, 1)).all():
+    if not np.isin(y, (0, 1)).all():
         found = list(dict.fromkeys(y.tolist()))[:5]
         raise ValueError(f"{name} must be 0 (normal) or 1 (anomaly), got labels {found}; recode them first.")
-    return codes
+    return y.astype(np.float64)
 
 
 def labels(y, n: int) -> np.ndarray:
@@ -98,10 +91,3 @@ def labels(y, n: int) -> np.ndarray:
     if not (y == 0).any():
         raise ValueError(f"No normal point (y == 0) in a support set of n_samples={n}; a detector needs at least one.")
     return y
-
-
-def width(n_features: int, expected: int, owner: object) -> None:
-    if expected != n_features:
-        raise ValueError(
-            f"X has {n_features} features, but {type(owner).__name__} is expecting {expected} features as input."
-        )

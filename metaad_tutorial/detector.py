@@ -12,12 +12,13 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from . import checks, files
 from .episodes import Episodes, TaskFamily
-from .estimator import Estimator
+from .estimator import Estimator, detector
 from .families.columns import check_columns
 from .metrics import best_threshold, rank_threshold
 from .overlap import check_disjoint
 
 
+@detector(kw_only=True)
 class Detector(OutlierMixin, Estimator):
     """An anomaly detector that adapts to one task with `fit` and scores points with `anomaly_score`.
 
@@ -32,7 +33,7 @@ class Detector(OutlierMixin, Estimator):
     """
 
     contamination: float | str = "auto"
-    valid: ClassVar = {"contamination": checks.contamination}
+    valid: ClassVar = {"contamination": lambda value, name: value == "auto" or checks.share(value, name)}
     sees: tuple[str, ...] = ("support", "labels")  # of a task, besides the point to score
     odds = False  # whether a score above 0 is more likely an anomaly's, for a detector that knows what they are like
 

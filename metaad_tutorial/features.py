@@ -55,9 +55,7 @@ class PooledFeatures(MetaDetector):
     head_lr: float = 0.1
     meta_tasks: int = 2000
 
-    valid: ClassVar = {
-        "target": checks.one_of(None, "units", "labels"), "head_steps": checks.integer(0), "head_lr": checks.positive,
-    }  # fmt: skip
+    valid: ClassVar = {"target": checks.one_of(None, "units", "labels"), "head_steps": checks.integer(0)}
     bound = (*MetaDetector.bound, "target", "normalize")
     averaging = 0.98
 
@@ -104,9 +102,8 @@ class PooledFeatures(MetaDetector):
         tasks = self._scaled(scaling, self.draw(valid or train, 100, rng))
         with torch.no_grad():
             score = self.logit(self.adapt(meta, tasks.support_x, tasks.support_y), tasks.query_x)
-        line = LogisticRegression(class_weight="balanced").fit(
-            (score / score.std()).reshape(-1, 1).cpu().numpy(), tasks.query_y.flatten().cpu().numpy()
-        )
+        x, y = (score / score.std()).reshape(-1, 1).cpu().numpy(), tasks.query_y.flatten().cpu().numpy()
+        line = LogisticRegression(class_weight="balanced").fit(x, y)
         slope = torch.as_tensor(line.coef_[0, 0]) / score.std()
         return meta | {"scale": slope, "bias": torch.as_tensor(line.intercept_[0]).to(slope)}, history
 

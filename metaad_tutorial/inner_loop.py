@@ -72,7 +72,7 @@ class InnerLoopDetector(MetaDetector):
 
     second_order = True  # differentiate through the gradients that adaptation takes
     head_only = False  # whether the last layer alone adapts; a parameter of some methods
-    valid: ClassVar = {"inner_steps": checks.integer(0), "inner_lr": checks.positive, "loss": checks.one_of(*LOSSES)}
+    valid: ClassVar = {"inner_steps": checks.integer(0), "loss": checks.one_of(*LOSSES)}
 
     def init(self, rng, n_features: int) -> Tree:
         return {"start": self.net.init(rng, n_features)}

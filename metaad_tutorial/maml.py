@@ -45,9 +45,7 @@ class MAML(InnerLoopDetector):
     def bound(self) -> tuple[str, ...]:
         return (*super().bound, "learn_lr", "head_only", *(("inner_steps",) if self.learn_lr == "step" else ()))
 
-    @property
-    def second_order(self) -> bool:
-        return not self.first_order
+    second_order = property(lambda self: not self.first_order)
 
     def init(self, rng, n_features: int) -> Tree:
         meta = super().init(rng, n_features)

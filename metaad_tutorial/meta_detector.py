@@ -36,12 +36,7 @@ class MetaDetector(ExperiencedDetector):
     meta_batch: int | None = None
     patience: int | None = None
 
-    valid: ClassVar = {
-        "hidden": checks.optional(lambda value, name: MLP(value)),
-        "meta_lr": checks.optional(checks.positive), "meta_steps": checks.optional(checks.integer(1)),
-        "meta_batch": checks.optional(checks.integer(1)), "patience": checks.optional(checks.integer(1)),
-        "embedding": checks.optional(checks.integer(1)),
-    }  # fmt: skip
+    valid: ClassVar = {"hidden": checks.optional(lambda value, name: MLP(value))}
     bound = (*ExperiencedDetector.bound, "hidden", "network", "embedding")
     every = 20  # outer steps between two looks at the validation tasks
 

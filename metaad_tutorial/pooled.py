@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from . import checks
 from .estimator import detector
 from .experienced import ExperiencedDetector
 from .tree import Tree
@@ -39,8 +36,6 @@ class PooledLogistic(ExperiencedDetector):
     C: float = 1.0
     meta_tasks: int = 400
     standardize: bool | str = "task"
-
-    valid: ClassVar = {"C": checks.positive}
 
     def _learn(self, train, valid, first, scaling, rng, checkpoint):
         tasks = self._scaled(scaling, first)
