@@ -75,7 +75,7 @@ class ConvNet:
                 f"ConvNet cannot read {n_features} features as an image of {shape[0]} x {shape[1]} pixels: "
                 "give it shape=(height, width), or use hidden=... for points that are no images."
             )
-        return tuple(shape)
+        return shape
 
     def init(self, rng: np.random.Generator, n_features: int) -> dict[str, Tensor]:
         """Start values: He-normal convolutions, gains 1, zeros in all biases and in the last layer of a logit."""
@@ -148,7 +148,6 @@ class UpConvNet:
 
     shape: tuple[int, int]
     channels: tuple[int, ...] = (32, 32)
-    uses_context = False
 
     @property
     def _small(self) -> tuple[int, int]:

@@ -57,10 +57,8 @@ def moments(normal: list[np.ndarray], anomalous: list[np.ndarray], shared: bool 
         size, axes = np.linalg.eigh(ledoit_wolf(values)[0] * share - noise)
         return axes * size.clip(0) @ axes.T
 
-    return {
-        "within": within[0], "within_anomalous": within[1], "mean": means[0].mean(0), "shift": shift.mean(0),
-        "between": between(means[0], noise[0]), "between_shift": between(shift, sum(noise)),
-    }  # fmt: skip
+    known = {"within": within[0], "within_anomalous": within[1], "mean": means[0].mean(0), "shift": shift.mean(0)}
+    return known | {"between": between(means[0], noise[0]), "between_shift": between(shift, sum(noise))}
 
 
 def posterior(know: dict[str, Tensor], normal: Tensor, anomalous: Tensor) -> tuple[Tensor, Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import operator
 import os
 from pathlib import Path
 
@@ -17,11 +18,7 @@ from .tree import Tree, flat, nested
 FORMAT = 3  # raised whenever a file of the old form can no longer be read
 
 
-def plain(value):
-    """NumPy's numbers as Python's, arrays of them as lists."""
-    if isinstance(value, np.generic | np.ndarray):
-        return value.tolist()
-    raise TypeError(f"{type(value).__name__} is not plain")
+plain = operator.methodcaller("tolist")  # NumPy's numbers as Python's, arrays of them as lists
 
 
 def check_folder(path) -> None:
@@ -43,8 +40,8 @@ def write(path, header: dict, tree: Tree) -> None:
     header = {"format": FORMAT, "arrays": sorted(content), **header}
     try:
         text = json.dumps(header, default=plain)
-    except TypeError as error:
-        raise ValueError(f"Only plain parameters can be saved (use an integer random_state): {error}") from None
+    except AttributeError:
+        raise ValueError("Only plain parameters can be saved: use an integer random_state.") from None
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         with open(part, "wb") as file:
