@@ -37,7 +37,8 @@ class AdaptingDetector(Method, Detector):
 
     valid: ClassVar = {
         "standardize": checks.one_of(True, False, "task"), "dtype": checks.one_of("float32", "float64"),
-        "network": checks.kind("a ConvNet or a torch.nn.Module", ConvNet | nn.Module | None),
+        "device": checks.device,
+        "network": checks.must(lambda n: isinstance(n, ConvNet | nn.Module | None), "a ConvNet or a torch.nn.Module"),
     }  # fmt: skip
     odds = True
     chunk = 100  # tasks adapted at once when scoring

@@ -6,34 +6,40 @@ from collections.abc import Callable
 from numbers import Integral, Real
 
 import numpy as np
+import torch
 from torch import Tensor
 
 Check = Callable[[object, str], None]  # (value, name) -> None, or a ValueError that names the parameter
 
 
+def must(be: Callable[[object], bool], words: str) -> Check:
+    """What is refused unless `be` holds; `words` say what that means."""
+
+    def check(value, name: str) -> None:
+        if not be(value):
+            raise ValueError(f"{name} must be {words}, got {value!r}.")
+
+    return check
+
+
 def number(low: float, high: float, ends: str = "[]") -> Check:
     """A finite number between `low` and `high`; of the `ends` a bracket is inside, a parenthesis is not."""
 
-    def check(value, name: str) -> None:
-        inside = isinstance(value, Real) and np.isfinite(value) and low <= value <= high
-        if not inside or (value == low and ends[0] == "(") or (value == high and ends[1] == ")"):
-            raise ValueError(f"{name} must be a finite number in {ends[0]}{low}, {high}{ends[1]}, got {value!r}.")
+    outside = [end for end, sign in zip((low, high), ends, strict=True) if sign in "()"]
 
-    return check
+    def inside(value) -> bool:
+        return isinstance(value, Real) and np.isfinite(value) and low <= value <= high and value not in outside
+
+    return must(inside, f"a finite number in {ends[0]}{low}, {high}{ends[1]}")
 
 
 positive = number(0, np.inf, "()")
 share = number(0, 0.5, "(]")
 
 
-def integer(low: int, high: int | None = None) -> Check:
-    text = f"of at least {low}" if high is None else f"from {low} to {high}"
-
-    def check(value, name: str) -> None:
-        if not isinstance(value, Integral) or value < low or (high is not None and value > high):
-            raise ValueError(f"{name} must be an integer {text}, got {value!r}.")
-
-    return check
+def integer(low: int, high: float = np.inf) -> Check:
+    text = f"of at least {low}" if high == np.inf else f"from {low} to {high}"
+    return must(lambda value: isinstance(value, Integral) and low <= value <= high, f"an integer {text}")
 
 
 def optional(check: Check) -> Check:
@@ -42,22 +48,13 @@ def optional(check: Check) -> Check:
 
 def one_of(*known) -> Check:
     text = ", ".join(map(repr, known[:-1])) + f" or {known[-1]!r}"
-
-    def check(value, name: str) -> None:
-        if value not in known:
-            raise ValueError(f"{name} must be {text}, got {value!r}.")
-
-    return check
+    return must(lambda value: value in known, text)
 
 
-def kind(words: str, kinds) -> Check:
-    """Of a type, or of one of a union of types, which the message calls `words`."""
-
-    def check(value, name: str) -> None:
-        if not isinstance(value, kinds):
-            raise ValueError(f"{name} must be {words}, got {type(value).__name__}.")
-
-    return check
+device = must(
+    lambda value: value == "cpu" or (str(value).startswith("cuda") and torch.cuda.is_available()),
+    "'cpu', or 'cuda' where PyTorch sees a GPU",
+)
 
 
 def as_points(X):

@@ -16,8 +16,6 @@ from .convolutions import ConvNet
 from .tree import Tree, flat, nested
 
 FORMAT = 3  # raised whenever a file of the old form can no longer be read
-
-
 plain = operator.methodcaller("tolist")  # NumPy's numbers as Python's, arrays of them as lists
 
 

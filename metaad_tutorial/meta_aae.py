@@ -100,7 +100,7 @@ class MetaAAE(MetaDetector):
 
     valid: ClassVar = {
         "inner_steps": checks.integer(0), "unseen": checks.number(0, 1), "weight": checks.number(0, np.inf, "[)"),
-        "network": checks.kind("a ConvNet, the encoder of a MetaAAE", ConvNet | None),
+        "network": checks.must(lambda network: isinstance(network, ConvNet | None), "a ConvNet, the encoder"),
     }  # fmt: skip
     sees = ("support",)
     bound = (*MetaDetector.bound, "latent", "width")
