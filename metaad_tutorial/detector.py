@@ -34,7 +34,7 @@ class Detector(OutlierMixin, Estimator):
 
     contamination: float | str = "auto"
     valid: ClassVar = {"contamination": lambda value, name: value == "auto" or checks.share(value, name)}
-    sees: tuple[str, ...] = ("support", "labels")  # of a task, besides the point to score
+    sees: ClassVar[tuple[str, ...]] = ("support", "labels")  # of a task, besides the point to score
     odds = False  # whether a score above 0 is more likely an anomaly's, for a detector that knows what they are like
 
     def __sklearn_tags__(self):
