@@ -20,7 +20,7 @@ from .families.domains import Domains, domain_tasks, leave_one_out
 from .families.fleet import Fleet
 from .families.speakers import speaker_tasks
 from .families.stored import StoredTasks
-from .features import PooledFeatures
+from .features import BatchFeatures, PooledFeatures
 from .images import load_images
 from .maml import MAML, Reptile
 from .meta_aae import MetaAAE
@@ -46,6 +46,7 @@ __all__ = [
     "MAML",
     "MLP",
     "TABLES",
+    "BatchFeatures",
     "BatchNeighbor",
     "Comparison",
     "Contender",

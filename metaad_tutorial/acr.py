@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from . import checks
+from .batches import BatchDetector
 from .convolutions import ConvNet
-from .detector import Detector
 from .episodes import Episodes, TaskFamily
 from .estimator import detector
 from .meta_detector import MetaDetector
@@ -26,23 +26,14 @@ def batch_score(phi: Tensor, scale: Tensor, radius: Tensor) -> Tensor:
     return scale * (distance - radius)
 
 
-def check_batch(n: int) -> None:
-    """Refuse n points as a batch if they are too few for a majority."""
-    if n < 3:
-        raise ValueError(f"n_samples={n} is too small a batch to judge or to set a threshold from: give at least 3.")
-
-
 @detector
-class ACR(MetaDetector):
+class ACR(BatchDetector, MetaDetector):
     """Distance from the middle of the batch that is judged, in a learnt embedding (equation ``batch-score``).
 
     **The score of a point depends on the other points in the call**: give `anomaly_score` and `predict` whole batches
     of one domain, at least 3 points, most of them normal. Where anomalies of one kind are the majority, they are taken
     for the norm (equation ``batch-breakdown``). In exchange a new domain needs neither labels nor a support set: after
     `meta_fit` the detector judges at once, and `fit` learns nothing but a threshold, where `contamination` is a number.
-
-    Without `meta_fit`, scores are distances in the network's untrained start, and the threshold of a task comes from
-    its support points.
 
     Meta-training shows the detector batches of many tasks, most of whose points are normal. The batch standardises
     its own points, and its own features inside a ``ConvNet(norm="batch")`` or a module with batch normalisation.
@@ -67,27 +58,6 @@ class ACR(MetaDetector):
     anomaly_share: float = 0.2
 
     valid: ClassVar = {"standardize": checks.one_of(True, False), "anomaly_share": checks.number(0, 0.5, "()")}
-    sees = ("batch",)
-
-    def meta_fit(self, train: TaskFamily, valid: TaskFamily | None = None, checkpoint=None):
-        """As for every detector; afterwards `anomaly_score` and `predict` judge batches without any `fit`."""
-        super().meta_fit(train, valid, checkpoint)
-        self.params_, self.threshold_ = self.meta_, 0.0
-        return self
-
-    def _score(self, X: np.ndarray) -> np.ndarray:
-        check_batch(len(X))
-        return super()._score(X)
-
-    def score_tasks(self, episodes: Episodes) -> tuple[np.ndarray, np.ndarray]:
-        """Score each query set as one batch.
-
-        Returns:
-            scores (T, Q) and thresholds (T,), the same as from `fit` and `anomaly_score` task by task.
-        """
-        check_batch(episodes.query_x.shape[1])
-        at_once = self._trained and self.contamination == "auto"  # no threshold to learn from each support set
-        return super().score_tasks(episodes) if at_once else Detector.score_tasks(self, episodes)
 
     @property
     def _standardizer(self) -> Standardizer:

@@ -11,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from . import checks, training
+from .batches import BatchDetector
 from .checkpoint import Checkpoint
 from .convolutions import ConvNet
 from .estimator import detector
@@ -142,3 +143,20 @@ class PooledFeatures(MetaDetector):
 
 def _linear(line: Tree, phi: Tensor) -> Tensor:
     return (phi @ line["weight"].unsqueeze(-1)).squeeze(-1) + line["bias"].unsqueeze(-1)
+
+
+@detector
+class BatchFeatures(BatchDetector, PooledFeatures):
+    """`PooledFeatures` with the mean of the batch that is judged in place of that of a support set.
+
+    As with `ACR`, the score of a point depends on the other points in the call, most of which must be normal, and a new
+    domain needs no support set.
+    """
+
+    def adapt(self, meta: Tree, x: Tensor, y: Tensor) -> Tree:
+        """Nothing adapts to a support set."""
+        return meta
+
+    def logit(self, params: Tree, x: Tensor) -> Tensor:
+        phi = self._phi(params, x, {})
+        return params["scale"] * ((phi - phi.mean(1, keepdim=True)) ** 2).sum(-1) + params["bias"]

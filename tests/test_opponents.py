@@ -3,14 +3,16 @@
 import numpy as np
 import pytest
 import torch
-from helpers import task_of
+from helpers import Frozen, draw, task_of, tasks
 from scipy.spatial.distance import cdist
 from sklearn.datasets import make_blobs
 from sklearn.linear_model import LogisticRegression
 
 from metaad_tutorial import (
+    BatchFeatures,
     BatchNeighbor,
     ConvNet,
+    Episodes,
     Fleet,
     Glyphs,
     NearestNeighbor,
@@ -163,6 +165,19 @@ def test_a_batch_brings_its_own_place_and_scale():
     assert np.allclose(detector.anomaly_score(5 * Q - 7), detector.anomaly_score(Q))
 
 
+def test_features_with_the_mean_of_the_batch():
+    detector = BatchFeatures(6, **SHORT).meta_fit(TRAIN, VALID)
+    x = (torch.as_tensor(Q)[None] - detector.meta_["scaling"]["location"]) / detector.meta_["scaling"]["scale"]
+    phi = torch.nn.functional.normalize(detector.features(detector.meta_, x)[0], dim=-1)
+    distance = ((phi - phi.mean(0)) ** 2).sum(-1)
+    want = detector.meta_["scale"] * distance + detector.meta_["bias"]
+    assert np.allclose(detector.anomaly_score(Q), want, rtol=0, atol=1e-9)  # without any fit
+    scores, thresholds = detector.score_tasks(TEST.sample(5, 0))
+    assert scores.shape == (5, 12) and (thresholds == 0).all()
+    with pytest.raises(ValueError, match="n_samples=2"):
+        detector.anomaly_score(Q[:2])
+
+
 # --- Thresholds from other units ----------------------------------------------------------------------
 
 
@@ -195,3 +210,11 @@ def test_a_nearest_neighbour_decides_better_with_the_threshold_of_other_units():
 
 def test_where_all_scores_tie_the_best_threshold_flags_all_or_none():
     assert metrics.best_threshold([0, 1], [1.0, 1.0]) == 0.0
+
+
+def test_one_point_of_a_batch_is_no_batch():
+    episodes = tasks(2, d=3)
+    single = Episodes(episodes.support_x, episodes.support_y, draw(2, 2, 3), torch.tensor([[0.0, 1]] * 2), np.arange(2))
+    detector = BatchFeatures(4, **SHORT).meta_fit(Frozen(episodes))
+    with pytest.raises(ValueError, match="n_samples=2"):
+        detector.score_tasks(single)

@@ -21,6 +21,7 @@ from metaad_tutorial import (
     AAE,
     ACR,
     MAML,
+    BatchFeatures,
     BatchNeighbor,
     ConvNet,
     EmpiricalBayes,
@@ -52,7 +53,7 @@ def allowed_failures(estimator) -> dict[str, str]:
     if not isinstance(estimator, AADML | Reptile):  # linear here, and blind to one class: their scores all tie
         share = ITSELF if isinstance(estimator, NearestNeighbor) else APART if isinstance(estimator, AAE) else RANK
         reasons |= {"check_outliers_fit_predict": share, "check_outliers_train": share}
-    if isinstance(estimator, ACR | BatchNeighbor):
+    if isinstance(estimator, ACR | BatchFeatures | BatchNeighbor):
         reasons["check_methods_subset_invariance"] = BATCH
     return reasons
 
@@ -68,6 +69,7 @@ DETECTORS = [
     EmpiricalBayes(random_state=0),
     PooledLogistic(random_state=0),
     PooledFeatures(8, random_state=0),
+    BatchFeatures(8, random_state=0),
     NearestNeighbor(),
     BatchNeighbor(),
     Mahalanobis(),
