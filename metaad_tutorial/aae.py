@@ -73,10 +73,7 @@ class AAE(AdaptingDetector):
 
     sees = ("support",)
     odds = False
-    valid: ClassVar = {
-        "latent": checks.optional(checks.integer(1)), "steps": checks.integer(1), "batch_size": checks.integer(1),
-        "lr": checks.positive, "standardize": checks.one_of(True, False),
-    }  # fmt: skip
+    valid: ClassVar = {"standardize": checks.one_of(True, False)}
     bound = ("literal", "latent", "hidden", "network", "dtype")
 
     def _check_params(self) -> None:
@@ -108,8 +105,7 @@ class AAE(AdaptingDetector):
         own, apart = order[cut:], order[:cut] if cut else order
         params = mapped(lambda value: value.clone().requires_grad_(), meta)
         with torch.enable_grad():
-            options = {"steps": self.steps, "batch_size": self.batch_size, "lr": self.lr}
-            self.history_ = self.game.play(params, x[:, own], rng, **options)
+            self.history_ = self.game.play(params, x[:, own], rng, self.steps, self.batch_size, self.lr)
         params = mapped(Tensor.detach, params)
         parts = self.parts(params, x[:, apart])
         return params | {"parts": Scaling.of(parts, torch.ones_like(parts[..., 0]) > 0)._asdict(), "apart": apart}

@@ -96,13 +96,12 @@ class Game:
         losses = {
             "reconstruction": lambda x: reconstruction(x, self.run(params, "ED", x)).mean(-1),
             "discrimination": discriminated,
-            "adversarial": lambda x: adversarial(self.run(params, "EGDC", x)),
         }
-        return losses if self.literal else {name: losses[name] for name in ("reconstruction", "discrimination")}
+        if self.literal:
+            losses["adversarial"] = lambda x: adversarial(self.run(params, "EGDC", x))
+        return losses
 
-    def play(
-        self, params: Tree, x: Tensor, rng: np.random.Generator, *, steps: int, batch_size: int, lr: float
-    ) -> dict[str, list[float]]:
+    def play(self, params: Tree, x: Tensor, rng, steps: int, batch_size: int, lr: float) -> dict[str, list[float]]:
         """All rounds; in each, the players of every loss take a step of Adam on the same batch, one after the other.
 
         In the literal game all play in each round; otherwise E and D play theirs before C.
@@ -110,6 +109,10 @@ class Game:
         Args:
             params: the players' parameters, which require gradients; changed in place.
             x: (T, N, d) normal points.
+            rng: `numpy.random.Generator` of batches and virtual anomalies.
+            steps: number of rounds.
+            batch_size: points per round.
+            lr: step size of Adam.
 
         Returns:
             the losses of each round.

@@ -57,12 +57,7 @@ class ACR(BatchDetector, MetaDetector):
     embedding: int = 64
     anomaly_share: float = 0.2
 
-    valid: ClassVar = {
-        "embedding": checks.integer(1),
-        "standardize": checks.one_of(True, False),
-        "anomaly_share": checks.number(0, 0.5, "()"),
-    }
-    bound = (*MetaDetector.bound, "embedding")
+    valid: ClassVar = {"standardize": checks.one_of(True, False), "anomaly_share": checks.number(0, 0.5, "()")}
 
     @property
     def _standardizer(self) -> Standardizer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -10,7 +11,7 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from . import checks, ranks
+from . import checks
 from .convolutions import ConvNet
 from .detector import Detector
 from .episodes import Episodes
@@ -18,7 +19,7 @@ from .estimator import detector
 from .method import Method
 from .module_network import AdaptedScorer
 from .scaling import Scaling, Standardizer, warn_if_far
-from .tree import Params, Tree, flat, mapped
+from .tree import Tree, flat, mapped
 
 
 @detector(kw_only=True)
@@ -30,7 +31,6 @@ class AdaptingDetector(Method, Detector):
     """
 
     standardize: bool | str = True
-    contamination: float | str = "auto"
     dtype: str = "float64"
     device: str = "cpu"
     random_state: object = None
@@ -38,15 +38,13 @@ class AdaptingDetector(Method, Detector):
     valid: ClassVar = {
         "standardize": checks.one_of(True, False, "task"), "dtype": checks.one_of("float32", "float64"),
         "device": checks.device,
+        "network": checks.must(lambda n: isinstance(n, ConvNet | nn.Module | None), "a ConvNet or a torch.nn.Module"),
     }  # fmt: skip
     odds = True
     chunk = 100  # tasks adapted at once when scoring
 
     def _check_params(self) -> None:
         super()._check_params()
-        if not isinstance(self.network, ConvNet | nn.Module | None):
-            kind = type(self.network).__name__
-            raise ValueError(f"network must be a ConvNet or a torch.nn.Module, got {kind}.")
         if self.network is not None and self.hidden:
             raise ValueError("Give either hidden or network, not both: a network brings its own layers.")
         if isinstance(self.network, ConvNet) and self.network.outputs and not self.embedding:
@@ -54,16 +52,23 @@ class AdaptingDetector(Method, Detector):
 
     @property
     def _place(self) -> dict:
-        return {"device": ranks.device(self.device), "dtype": getattr(torch, self.dtype)}
+        return {"device": self.device, "dtype": getattr(torch, self.dtype)}
 
     @property
     def _standardizer(self) -> Standardizer:
         return Standardizer(self.standardize, isinstance(self.net, ConvNet))
 
     def _scaled(self, scaling: Scaling, tasks: Episodes) -> Episodes:
-        tasks = tasks.flat().to(ranks.device(self.device))
-        checks.width(tasks.support_x.shape[-1], scaling.location.shape[-1], self)
-        return self._standardizer(scaling, tasks).to(**self._place)
+        tasks = tasks.flat().to(self.device)
+        own = self._own(scaling, tasks.support_x, tasks.support_y)
+        return dataclasses.replace(tasks, support_x=own(tasks.support_x), query_x=own(tasks.query_x)).to(**self._place)
+
+    def _own(self, scaling: Scaling, x: Tensor, y: Tensor) -> Scaling:
+        """What `scaling` becomes on tasks with the raw support sets x (T, S, d), y (T, S)."""
+        known, got, kind = scaling.location.shape[-1], x.shape[-1], type(self).__name__
+        if got != known:
+            raise ValueError(f"X has {got} features, but {kind} is expecting {known} features as input.")
+        return self._standardizer.at(scaling, x, y)
 
     def scaled(self, tasks: Episodes) -> Episodes:
         """Raw tasks as `adapt`, `logit` and `outer_loss` take them, after `meta_fit`: points in rows, standardised."""
@@ -80,16 +85,12 @@ class AdaptingDetector(Method, Detector):
             vars(self).pop("_wrapped", None)
             meta = self.init(np.random.default_rng(self.random_state), x.shape[-1])
             scaling = self._standardizer.of(x, y)
-        checks.width(x.shape[-1], scaling.location.shape[-1], self)
-        scaling = self._standardizer.at(scaling, x, y)
+        scaling = self._own(scaling, x, y)
         meta = mapped(lambda value: value.to(**self._place), meta)  # dtype and device may have changed since meta_fit
         with torch.no_grad():
             params = self.adapt(meta, scaling(x).to(**self._place), y.to(**self._place))
         if not all(value.isfinite().all() for value in flat(params).values()):
-            raise ValueError(
-                "Adapting to the support set gave numbers that are not finite: leave standardize=True, and lower "
-                "inner_lr or inner_steps where the detector has them."
-            )
+            raise ValueError("Adapting gave numbers that are not finite: leave standardize=True, or lower inner_lr.")
         return mapped(Tensor.detach, params) | {"scaling": scaling._asdict()}
 
     def _of(self, function: Callable[[Tree, Tensor], Tensor], params: Tree, x: Tensor) -> np.ndarray:
@@ -100,7 +101,7 @@ class AdaptingDetector(Method, Detector):
 
     def _raw(self, X: np.ndarray) -> Tensor:
         own = np.array(X, order="C")  # a copy: X may be read-only, or by columns, which moves last bits
-        return torch.as_tensor(own[None], device=ranks.device(self.device))
+        return torch.as_tensor(own[None], device=self.device)
 
     def _fit(self, X: np.ndarray, y: np.ndarray) -> None:
         self.params_ = self._adapted(self._raw(X), self._raw(y))
@@ -119,7 +120,7 @@ class AdaptingDetector(Method, Detector):
         self._check_params()
         scores, thresholds = [], []
         for first in range(0, len(episodes), self.chunk):
-            part = episodes[slice(first, first + self.chunk)].flat().to(ranks.device(self.device), torch.float64)
+            part = episodes[slice(first, first + self.chunk)].flat().to(self.device, torch.float64)
             params = self._adapted(part.support_x, part.support_y)
             scores.append(self._of(self.logit, params, part.query_x))
             support = self._of(self.logit, params, part.support_x)
@@ -134,9 +135,3 @@ class AdaptingDetector(Method, Detector):
         """
         check_is_fitted(self, "params_")
         return AdaptedScorer(self)
-
-    def _restored(self, fixed: Params) -> None:
-        super()._restored(fixed)
-        if isinstance(self.network, nn.Module):
-            known = getattr(self, "meta_", None) or self.params_
-            self.net.fill(fixed, known.get("w") or known["start"])

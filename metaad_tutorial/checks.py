@@ -12,29 +12,34 @@ from torch import Tensor
 Check = Callable[[object, str], None]  # (value, name) -> None, or a ValueError that names the parameter
 
 
+def must(be: Callable[[object], bool], words: str) -> Check:
+    """What is refused unless `be` holds; `words` say what that means."""
+
+    def check(value, name: str) -> None:
+        if not be(value):
+            raise ValueError(f"{name} must be {words}, got {value!r}.")
+
+    return check
+
+
 def number(low: float, high: float, ends: str = "[]") -> Check:
     """A finite number between `low` and `high`; of the `ends` a bracket is inside, a parenthesis is not."""
 
-    def check(value, name: str) -> None:
-        inside = isinstance(value, Real) and np.isfinite(value) and low <= value <= high
-        if not inside or (value == low and ends[0] == "(") or (value == high and ends[1] == ")"):
-            raise ValueError(f"{name} must be a finite number in {ends[0]}{low}, {high}{ends[1]}, got {value!r}.")
+    outside = [end for end, sign in zip((low, high), ends, strict=True) if sign in "()"]
 
-    return check
+    def inside(value) -> bool:
+        return isinstance(value, Real) and np.isfinite(value) and low <= value <= high and value not in outside
+
+    return must(inside, f"a finite number in {ends[0]}{low}, {high}{ends[1]}")
 
 
 positive = number(0, np.inf, "()")
 share = number(0, 0.5, "(]")
 
 
-def integer(low: int, high: int | None = None) -> Check:
-    text = f"of at least {low}" if high is None else f"from {low} to {high}"
-
-    def check(value, name: str) -> None:
-        if not isinstance(value, Integral) or value < low or (high is not None and value > high):
-            raise ValueError(f"{name} must be an integer {text}, got {value!r}.")
-
-    return check
+def integer(low: int, high: float = np.inf) -> Check:
+    text = f"of at least {low}" if high == np.inf else f"from {low} to {high}"
+    return must(lambda value: isinstance(value, Integral) and low <= value <= high, f"an integer {text}")
 
 
 def optional(check: Check) -> Check:
@@ -43,24 +48,13 @@ def optional(check: Check) -> Check:
 
 def one_of(*known) -> Check:
     text = ", ".join(map(repr, known[:-1])) + f" or {known[-1]!r}"
-
-    def check(value, name: str) -> None:
-        if value not in known:
-            raise ValueError(f"{name} must be {text}, got {value!r}.")
-
-    return check
+    return must(lambda value: value in known, text)
 
 
-def device(value, name: str) -> None:
-    if value != "cpu" and not str(value).startswith("cuda"):
-        raise ValueError(f"device must be 'cpu' or 'cuda', got {value!r}.")
-    if value != "cpu" and not torch.cuda.is_available():
-        raise ValueError(f"device={value!r} needs a CUDA GPU, and PyTorch sees none here; use 'cpu'.")
-
-
-def contamination(value, name: str) -> None:
-    if value != "auto":
-        share(value, name)
+device = must(
+    lambda value: value == "cpu" or (str(value).startswith("cuda") and torch.cuda.is_available()),
+    "'cpu', or 'cuda' where PyTorch sees a GPU",
+)
 
 
 def as_points(X):
@@ -82,14 +76,10 @@ def binary(y, n: int, name: str = "y") -> np.ndarray:
     y = np.asarray(as_points(y))
     if y.shape != (n,):
         raise ValueError(f"{name} must hold one label for each of the {n} points, got shape {y.shape}.")
-    try:
-        codes = y.astype(np.float64)
-    except (TypeError, ValueError):  # words, missing values
-        codes = np.full(n, np.nan)
-    if not np.isin(codes, (0, 1)).all():
+    if not np.isin(y, (0, 1)).all():
         found = list(dict.fromkeys(y.tolist()))[:5]
         raise ValueError(f"{name} must be 0 (normal) or 1 (anomaly), got labels {found}; recode them first.")
-    return codes
+    return y.astype(np.float64)
 
 
 def labels(y, n: int) -> np.ndarray:
@@ -98,10 +88,3 @@ def labels(y, n: int) -> np.ndarray:
     if not (y == 0).any():
         raise ValueError(f"No normal point (y == 0) in a support set of n_samples={n}; a detector needs at least one.")
     return y
-
-
-def width(n_features: int, expected: int, owner: object) -> None:
-    if expected != n_features:
-        raise ValueError(
-            f"X has {n_features} features, but {type(owner).__name__} is expecting {expected} features as input."
-        )

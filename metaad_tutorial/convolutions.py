@@ -26,13 +26,6 @@ def support_norm(x: Tensor, n: int | None, eps: float = 1e-5) -> Tensor:
     return (x - mean) / (variance + eps).sqrt()
 
 
-def _check_sizes(channels, shape) -> None:
-    if not is_widths(channels) or not channels:
-        raise ValueError(f"channels must hold integers of at least 1, got {channels!r}.")
-    if shape is not None and not (is_widths(shape) and len(shape) == 2):
-        raise ValueError(f"shape must be (height, width) in pixels, got {shape!r}.")
-
-
 @dataclasses.dataclass(frozen=True)
 class ConvNet:
     """3x3 convolutions of stride 2, each with ReLU, then one linear layer, by default to one logit.
@@ -60,7 +53,10 @@ class ConvNet:
         for name in ("channels", "shape"):  # lists from a JSON file become tuples again
             if isinstance(getattr(self, name), list):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
-        _check_sizes(self.channels, self.shape)
+        if not is_widths(self.channels) or not self.channels:
+            raise ValueError(f"channels must hold integers of at least 1, got {self.channels!r}.")
+        if self.shape is not None and not (is_widths(self.shape) and len(self.shape) == 2):
+            raise ValueError(f"shape must be (height, width) in pixels, got {self.shape!r}.")
         checks.one_of(None, "layer", "batch")(self.norm, "norm")
         checks.optional(checks.integer(1))(self.outputs, "outputs")
 
@@ -79,7 +75,7 @@ class ConvNet:
                 f"ConvNet cannot read {n_features} features as an image of {shape[0]} x {shape[1]} pixels: "
                 "give it shape=(height, width), or use hidden=... for points that are no images."
             )
-        return tuple(shape)
+        return shape
 
     def init(self, rng: np.random.Generator, n_features: int) -> dict[str, Tensor]:
         """Start values: He-normal convolutions, gains 1, zeros in all biases and in the last layer of a logit."""
@@ -91,11 +87,10 @@ class ConvNet:
             if self.norm:
                 params[f"gain{i}"] = torch.ones(fan_out, dtype=torch.float64)
             fan_in, height, width = fan_out, -(-height // 2), -(-width // 2)
-        weight, bias = self.head
-        params[weight] = torch.zeros(1, fan_in * height * width, dtype=torch.float64)
+        (weight, bias), size = self.head, fan_in * height * width
+        silent = self.outputs is None
+        params[weight] = torch.zeros(1, size, dtype=torch.float64) if silent else he(rng, self.outputs, size)
         params[bias] = torch.zeros(self.outputs or 1, dtype=torch.float64)
-        if self.outputs is not None:
-            params[weight] = he(rng, self.outputs, params[weight].shape[1])
         return params
 
     def __call__(self, params: dict[str, Tensor], x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -149,16 +144,10 @@ class UpConvNet:
         shape: height and width of the images.
         channels: widths of the small picture and of the convolutions that follow; as many doublings as entries.
 
-    Raises:
-        ValueError: if an argument is out of range.
     """
 
     shape: tuple[int, int]
     channels: tuple[int, ...] = (32, 32)
-    uses_context = False
-
-    def __post_init__(self):
-        _check_sizes(self.channels, self.shape)
 
     @property
     def _small(self) -> tuple[int, int]:

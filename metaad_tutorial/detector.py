@@ -12,12 +12,13 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from . import checks, files
 from .episodes import Episodes, TaskFamily
-from .estimator import Estimator
+from .estimator import Estimator, detector
 from .families.columns import check_columns
 from .metrics import best_threshold, rank_threshold
 from .overlap import check_disjoint
 
 
+@detector(kw_only=True)
 class Detector(OutlierMixin, Estimator):
     """An anomaly detector that adapts to one task with `fit` and scores points with `anomaly_score`.
 
@@ -32,8 +33,8 @@ class Detector(OutlierMixin, Estimator):
     """
 
     contamination: float | str = "auto"
-    valid: ClassVar = {"contamination": checks.contamination}
-    sees: tuple[str, ...] = ("support", "labels")  # of a task, besides the point to score
+    valid: ClassVar = {"contamination": lambda value, name: value == "auto" or checks.share(value, name)}
+    sees: ClassVar[tuple[str, ...]] = ("support", "labels")  # of a task, besides the point to score
     odds = False  # whether a score above 0 is more likely an anomaly's, for a detector that knows what they are like
 
     def __sklearn_tags__(self):
@@ -127,14 +128,12 @@ class Detector(OutlierMixin, Estimator):
 
         Large where that column makes the point anomalous; the differences need not add up to the score.
         """
-        score, rows = self.anomaly_score(X), np.array(self._rows(X))
-        parts = np.empty_like(rows)
+        score, rows, parts = self.anomaly_score(X), self._rows(X), []
         for j, usual in enumerate(self.support_mean_):
-            column = rows[:, j].copy()
-            rows[:, j] = usual
-            parts[:, j] = score - self._score(rows)
-            rows[:, j] = column
-        return parts
+            changed = rows.copy()
+            changed[:, j] = usual
+            parts.append(score - self._score(changed))
+        return np.stack(parts, 1)
 
     offset_ = property(lambda self: -self.threshold_, doc="``-threshold_``, scikit-learn's convention.")
 
@@ -168,7 +167,3 @@ class Detector(OutlierMixin, Estimator):
     def load(cls, path, network=None):
         """`metaad_tutorial.load`, which also refuses a file that holds another kind of detector."""
         return files.load(cls, path, network)
-
-    def _restored(self, fixed: dict) -> None:
-        """After `load`; `fixed` is what a network of the reader's own holds besides."""
-        self._bind()

@@ -44,10 +44,7 @@ def moments(normal: list[np.ndarray], anomalous: list[np.ndarray], shared: bool 
     """
     classes = (normal, anomalous)
     means = [np.array([x.mean(0) for x in points]) for points in classes]
-    rest = [
-        np.concatenate([x - m for x, m in zip(points, own, strict=True)])
-        for points, own in zip(classes, means, strict=True)
-    ]
+    rest = [np.concatenate([x - x.mean(0) for x in points]) for points in classes]
     freedom = [len(x) - len(points) for x, points in zip(rest, classes, strict=True)]
     if shared:
         rest, freedom = [np.concatenate(rest)] * 2, [sum(freedom)] * 2
@@ -60,10 +57,8 @@ def moments(normal: list[np.ndarray], anomalous: list[np.ndarray], shared: bool 
         size, axes = np.linalg.eigh(ledoit_wolf(values)[0] * share - noise)
         return axes * size.clip(0) @ axes.T
 
-    return {
-        "within": within[0], "within_anomalous": within[1], "mean": means[0].mean(0), "shift": shift.mean(0),
-        "between": between(means[0], noise[0]), "between_shift": between(shift, sum(noise)),
-    }  # fmt: skip
+    known = {"within": within[0], "within_anomalous": within[1], "mean": means[0].mean(0), "shift": shift.mean(0)}
+    return known | {"between": between(means[0], noise[0]), "between_shift": between(shift, sum(noise))}
 
 
 def posterior(know: dict[str, Tensor], normal: Tensor, anomalous: Tensor) -> tuple[Tensor, Tensor]:
@@ -145,12 +140,10 @@ class EmpiricalBayes(ExperiencedDetector):
     certain: bool = False
     meta_tasks: int = 1000
 
-    valid: ClassVar = {"unknown": checks.number(0, 1), "meta_tasks": checks.integer(2)}
+    valid: ClassVar = {"unknown": checks.number(0, 1)}
     bound = (*ExperiencedDetector.bound, "shared")
 
-    first_tasks = property(lambda self: self.meta_tasks)
-
-    def _learn(self, train, valid, first, scaling, rng, checkpoint=None):
+    def _learn(self, train, valid, first, scaling, rng, checkpoint):
         if len(np.unique(first.units)) < 2:
             raise ValueError("train has a single unit: how units differ takes at least 2 to see.")
         tasks = self._scaled(scaling, first)
@@ -160,10 +153,8 @@ class EmpiricalBayes(ExperiencedDetector):
     def init(self, rng: np.random.Generator, n_features: int) -> Tree:
         """Before any experience: round classes, the anomalous one three times as wide."""
         one, zero = torch.eye(n_features, dtype=torch.float64), torch.zeros(n_features, dtype=torch.float64)
-        return {
-            "within": one, "within_anomalous": one, "mean": zero, "shift": zero, "between": one,
-            "between_shift": 8 * one,
-        }  # fmt: skip
+        spread = {"within": one, "within_anomalous": one, "between": one, "between_shift": 8 * one}
+        return spread | {"mean": zero, "shift": zero}
 
     def adapt(self, meta: Tree, x: Tensor, y: Tensor) -> Tree:
         normal, anomalous = (of_class(x, y, label) for label in (0, 1))
@@ -172,10 +163,8 @@ class EmpiricalBayes(ExperiencedDetector):
             spread = torch.stack([meta["within"], meta["within_anomalous"]])[None]
         precision = torch.linalg.inv(spread)
         shift = meta["between_shift"] + torch.outer(meta["shift"], meta["shift"])
-        return {
-            "center": center, "precision": precision, "log_volume": torch.logdet(spread),
-            "reach": (precision[:, 0] * shift).sum((-1, -2)).sqrt(),
-        }  # fmt: skip
+        reach = (precision[:, 0] * shift).sum((-1, -2)).sqrt()
+        return {"center": center, "precision": precision, "log_volume": torch.logdet(spread), "reach": reach}
 
     def logit(self, params: Tree, x: Tensor) -> Tensor:
         gap = x.unsqueeze(-3) - params["center"].unsqueeze(-2)  # (T, 2, N, d)

@@ -9,17 +9,24 @@ from typing import ClassVar
 
 from sklearn.base import BaseEstimator
 
+from . import checks
+
 # An estimator's parameters are its fields; own ones by position, those of its bases by name.
 detector = functools.partial(dataclasses.dataclass, eq=False, repr=False)
+
+
+BY_TYPE = {"int": checks.integer(1), "float": checks.positive, "bool": checks.one_of(True, False)}
+BY_TYPE |= {f"{kind} | None": checks.optional(check) for kind, check in BY_TYPE.items()}
 
 
 class Estimator(BaseEstimator):
     """An estimator of scikit-learn whose parameters are the fields of a dataclass, and are checked when they are used.
 
+    An ``int`` is at least 1 and a ``float`` above 0, unless `valid` says otherwise.
     What it has learnt, from other tasks or from one, are its attributes with a trailing underscore.
     """
 
-    valid: ClassVar = {}  # a check for each parameter; a subclass adds its own
+    valid: ClassVar = {}  # checks that the type of a parameter does not say; a subclass adds its own
     bound: tuple[str, ...] = ()  # parameters that must not change after learning
 
     def __sklearn_clone__(self):
@@ -37,9 +44,11 @@ class Estimator(BaseEstimator):
         return {name: value for name, value in vars(self).items() if name.endswith("_")}
 
     def _check_params(self) -> None:
+        known = {field.name: BY_TYPE[field.type] for field in dataclasses.fields(self) if field.type in BY_TYPE}
         for cls in reversed(type(self).__mro__):
-            for name, check in vars(cls).get("valid", {}).items():
-                check(getattr(self, name), name)
+            known |= vars(cls).get("valid", {})
+        for name, check in known.items():
+            check(getattr(self, name), name)
 
     def _bind(self) -> None:
         self._bound = {name: getattr(self, name) for name in self.bound}
@@ -57,8 +66,7 @@ class Estimator(BaseEstimator):
         try:
             yield
         except BaseException:
-            vars(self).clear()
-            vars(self).update(before)
+            self.__dict__ = before
             raise
 
     _trained = property(lambda self: "meta_" in vars(self), doc="Whether `meta_fit` was called.")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 
-from . import ranks
+from . import checks, ranks
 from .adapting import AdaptingDetector
-from .episodes import Episodes, TaskFamily, check_family
+from .episodes import TaskFamily, check_family
 from .families.columns import check_columns
 from .overlap import check_disjoint
-from .scaling import Scaling
 from .tree import Tree
 
 
@@ -36,20 +37,18 @@ class ExperiencedDetector(AdaptingDetector):
         history_: dict of lists, ``loss`` and ``valid_loss`` of a gradient training, set by `meta_fit`.
     """
 
+    valid: ClassVar = {"meta_tasks": checks.integer(2)}
     bound = ("standardize",)
-    first_tasks = 100  # drawn to measure location and scale
+    meta_tasks = 100  # drawn first, to measure location and scale; a parameter of those that learn from no others
 
-    def _learn(
-        self, train: TaskFamily, valid: TaskFamily | None, first: Episodes, scaling: Scaling, rng: np.random.Generator,
-        checkpoint=None,
-    ) -> tuple[Tree, dict[str, list[float]]]:  # fmt: skip
+    def _learn(self, train, valid, first, scaling, rng, checkpoint) -> tuple[Tree, dict[str, list[float]]]:
         """What is learnt, and the history of how.
 
         Args:
             train, valid: the families that `meta_fit` got.
-            first: raw tasks of `train`, points in rows.
-            scaling: location and scale of their normal support points.
-            rng: source of everything random.
+            first: raw `Episodes` of `train`, points in rows.
+            scaling: location and scale of their normal support points, a `Scaling`.
+            rng: `numpy.random.Generator`, the source of everything random.
             checkpoint: what `meta_fit` got.
         """
         raise NotImplementedError
@@ -76,18 +75,16 @@ class ExperiencedDetector(AdaptingDetector):
             if not family.anomalous_queries:
                 raise ValueError(f"{name} needs anomalous_queries: without any, calling everything normal is best.")
         check_disjoint(train, valid)
-        if valid is not None:
-            check_columns(valid, train.feature_names)
+        check_columns(valid or train, train.feature_names)
         self._check_params()
-        for name, family in (("training", train), ("validation", valid)):
-            ranks.check_same(f"{name} tasks", family and repr(family.identity()))
+        ranks.check_same("tasks", [family and family.identity() for family in (train, valid)])
         with self._all_or_nothing():
             for earlier in ["_wrapped", *self._learnt]:  # and take the reader's network as it is now
                 vars(self).pop(earlier, None)
             rng = ranks.generator(self.random_state)
-            first = self.draw(train, self.first_tasks, rng)
+            first = self.draw(train, self.meta_tasks, rng)
             self.image_shape_ = tuple(first.support_x.shape[2:]) if first.support_x.dim() == 4 else None
-            first = first.flat().to(ranks.device(self.device))
+            first = first.flat().to(self.device)
             scaling = self._standardizer.measure(first)
             learnt, history = self._learn(train, valid, first, scaling, rng, checkpoint)
             self.meta_, self.history_ = learnt | {"scaling": scaling._asdict()}, history

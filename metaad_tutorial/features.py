@@ -56,29 +56,18 @@ class PooledFeatures(MetaDetector):
     head_lr: float = 0.1
     meta_tasks: int = 2000
 
-    valid: ClassVar = {
-        "embedding": checks.integer(1), "target": checks.one_of(None, "units", "labels"),
-        "head_steps": checks.integer(0), "head_lr": checks.positive, "meta_tasks": checks.integer(2),
-    }  # fmt: skip
-    bound = (*MetaDetector.bound, "embedding", "target", "normalize")
+    valid: ClassVar = {"target": checks.one_of(None, "units", "labels"), "head_steps": checks.integer(0)}
+    bound = (*MetaDetector.bound, "target", "normalize")
     averaging = 0.98
 
     def init(self, rng: np.random.Generator, n_features: int) -> Tree:
-        """The network, the layer that names classes while it trains, and what makes a logit of a distance."""
-        n_classes = vars(self).get("_n_classes", 1)
-        start = self.net.init(rng, n_features)
-        width = self.features({"start": start}, torch.zeros(1, 2, n_features, dtype=torch.float64)).shape[-1]
-        own = {
-            "head": torch.zeros(n_classes, width), "offset": torch.zeros(n_classes), "scale": torch.ones(()),
-            "bias": torch.zeros(()),
-        }  # fmt: skip
-        return {"start": start} | {name: value.double() for name, value in own.items()}
+        """The network, and what makes a logit of a distance."""
+        own = {"scale": torch.ones((), dtype=torch.float64), "bias": torch.zeros((), dtype=torch.float64)}
+        return {"start": self.net.init(rng, n_features)} | own
 
     def features(self, meta: Tree, x: Tensor, seen: Tree | None = None) -> Tensor:
         """phi of the points x (T, N, d), without normalisation: (T, N, q)."""
         return torch.relu(self.net(meta["start"], x, (seen or {}).get("support")))
-
-    first_tasks = property(lambda self: self.meta_tasks)
 
     @property
     def usual(self) -> tuple[float, int, int]:
@@ -92,32 +81,30 @@ class PooledFeatures(MetaDetector):
             return cross_entropy(logit[:, 0], target).mean()
         return F.cross_entropy(logit, target.long())
 
-    def _learn(self, train, valid, first, scaling, rng, checkpoint=None):
+    def _learn(self, train, valid, first, scaling, rng, checkpoint):
         tasks = self._scaled(scaling, first)
         x, y = torch.cat([tasks.support_x, tasks.query_x], 1), torch.cat([tasks.support_y, tasks.query_y], 1)
-        if (self.target or ("units" if self.image_shape_ else "labels")) == "units":
-            units, name = np.unique(tasks.units, return_inverse=True)
-            x, y = x[y == 0], torch.as_tensor(name, device=x.device)[:, None].expand_as(y)[y == 0]
-            self._n_classes = len(units)
-        else:
-            x, y, self._n_classes = x.flatten(0, 1), y.flatten(), 1
-        pool = torch.cat([x, y[:, None].to(x)], 1)
+        named = (self.target or ("units" if self.image_shape_ else "labels")) == "units"
+        if named:
+            unit = torch.as_tensor(np.unique(tasks.units, return_inverse=True)[1], device=x.device)
+            x, y = x[y == 0], unit[:, None].expand_as(y)[y == 0]
+        pool = torch.cat([x.flatten(0, -2), y.flatten()[:, None].to(x)], 1)
         lr, steps, batch = self._recipe
         start = mapped(lambda value: value.to(**self._place), self.init(rng, x.shape[-1]))
+        classes, width = int(y.max()) + 1 if named else 1, self.features(start, pool[None, :2, :-1]).shape[-1]
+        start |= {"head": pool.new_zeros(classes, width), "offset": pool.new_zeros(classes)}  # to name classes by
         learnt, history = training.meta_train(
             start, lambda: pool[torch.as_tensor(rng.integers(len(pool), size=batch), device=pool.device)],
             self.classified, lr=lr, steps=steps, decay=self.averaging, label=type(self).__name__,
-            checkpoint=checkpoint and Checkpoint(self, train, {"pool": pool}, rng, checkpoint),
+            checkpoint=checkpoint and Checkpoint(self, train, [first], start, rng, checkpoint),
         )  # fmt: skip
-        meta = {name: value for name, value in learnt.items() if name not in ("head", "offset")}
-        if self._n_classes == 1:  # it tells anomalies, which is of use on new units as well
-            meta["teller"] = {"weight": learnt["head"], "bias": learnt["offset"]}
+        teller = {"weight": learnt.pop("head"), "bias": learnt.pop("offset")}
+        meta = learnt if named else learnt | {"teller": teller}  # of use on new units, if it tells anomalies
         tasks = self._scaled(scaling, self.draw(valid or train, 100, rng))
         with torch.no_grad():
             score = self.logit(self.adapt(meta, tasks.support_x, tasks.support_y), tasks.query_x)
-        line = LogisticRegression(class_weight="balanced").fit(
-            (score / score.std()).reshape(-1, 1).cpu().numpy(), tasks.query_y.flatten().cpu().numpy()
-        )
+        x, y = (score / score.std()).reshape(-1, 1).cpu().numpy(), tasks.query_y.flatten().cpu().numpy()
+        line = LogisticRegression(class_weight="balanced").fit(x, y)
         slope = torch.as_tensor(line.coef_[0, 0]) / score.std()
         return meta | {"scale": slope, "bias": torch.as_tensor(line.intercept_[0]).to(slope)}, history
 
@@ -139,19 +126,11 @@ class PooledFeatures(MetaDetector):
         weight = 2 * meta["scale"] * (other - center)
         gap = (center**2).sum(-1) - (other**2).sum(-1)
         line = {"weight": weight[:, 0], "bias": (meta["scale"] * gap + meta["bias"])[:, 0]}
-        if self.head_steps:
-            line = self._tuned(line, phi, y)
-        return meta | seen | {"line": line}
 
-    def _tuned(self, line: Tree, phi: Tensor, y: Tensor) -> Tree:
-        """A linear head after gradient steps on the support sets."""
+        def loss(own: Tree) -> Tensor:
+            return cross_entropy(_linear(own, phi), y).mean(-1)
 
-        def loss(w: Tree) -> Tensor:
-            return cross_entropy(_linear(w, phi), y).mean(-1)
-
-        start = {name: value.detach().requires_grad_() for name, value in line.items()}
-        with torch.enable_grad():
-            return inner_loop(loss, start, gradient_step(self.head_lr), self.head_steps, second_order=False)
+        return meta | seen | {"line": inner_loop(loss, line, gradient_step(self.head_lr), self.head_steps)}
 
     def logit(self, params: Tree, x: Tensor) -> Tensor:
         phi = self._phi(params, x, params)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import operator
 import os
 from pathlib import Path
 
@@ -14,35 +15,31 @@ from torch import Tensor, nn
 from .convolutions import ConvNet
 from .tree import Tree, flat, nested
 
-FORMAT = 2  # raised whenever a file of the old form can no longer be read
+FORMAT = 3  # raised whenever a file of the old form can no longer be read
+plain = operator.methodcaller("tolist")  # NumPy's numbers as Python's, arrays of them as lists
 
 
-def plain(value):
-    """NumPy's numbers as Python's, arrays of them as lists."""
-    if isinstance(value, np.generic | np.ndarray):
-        return value.tolist()
-    raise TypeError(f"{type(value).__name__} is not plain")
+def check_folder(path) -> None:
+    """Refuse a path in a folder that does not exist."""
+    folder = Path(path).absolute().parent
+    if not folder.is_dir():
+        raise ValueError(f"There is no folder {folder}: make it first.")
 
 
-def arrays(tree: Tree) -> dict[str, np.ndarray]:
-    """The leaves of a tree by path."""
-    return {n: v.detach().cpu().numpy() if isinstance(v, Tensor) else v for n, v in flat(tree).items()}
-
-
-def write(path, header: dict, content: dict[str, np.ndarray]) -> None:
-    """Write `header` and arrays; never a half-written file under the final name.
+def write(path, header: dict, tree: Tree) -> None:
+    """Write `header` and a tree of tensors and arrays; never a half-written file under the final name.
 
     Raises:
         ValueError: if the folder is missing, or the header is not plain (a `random_state` that is no number).
     """
+    check_folder(path)
     path = Path(path)
-    if not path.absolute().parent.is_dir():
-        raise ValueError(f"There is no folder {path.absolute().parent}: make it first.")
+    content = {n: v.detach().cpu().numpy() if isinstance(v, Tensor) else v for n, v in flat(tree).items()}
     header = {"format": FORMAT, "arrays": sorted(content), **header}
     try:
         text = json.dumps(header, default=plain)
-    except TypeError as error:
-        raise ValueError(f"Only plain parameters can be saved (use an integer random_state): {error}") from None
+    except AttributeError:
+        raise ValueError("Only plain parameters can be saved: use an integer random_state.") from None
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         with open(part, "wb") as file:
@@ -99,28 +96,18 @@ def unpack(params: dict, network) -> dict:
     return params | {"network": network} if "network" in params else params
 
 
-def _is_tensors(value) -> bool:
-    """Whether an attribute is kept as arrays, not as JSON: a tree of tensors, or an array of numbers."""
-    if isinstance(value, dict):
-        return all(isinstance(leaf, Tensor) for leaf in flat(value).values())
-    return isinstance(value, np.ndarray) and value.dtype != object
-
-
 def save(detector, path) -> None:
     """Write what a detector has learnt, and its parameters."""
     learnt = detector._learnt
     if not learnt:
         raise ValueError("Nothing to save: call meta_fit or fit first.")
-    trees = {name: value for name, value in learnt.items() if _is_tensors(value)}
-    header = {
-        "class": type(detector).__name__,
-        "params": pack(detector.get_params(deep=False)),
-        "numpy": [name for name, value in trees.items() if isinstance(value, np.ndarray)],
-        "state": {name: value for name, value in learnt.items() if name not in trees},
-    }
     if isinstance(getattr(detector, "network", None), nn.Module):
-        trees["fixed"] = detector.net.fixed()
-    write(path, header, arrays(trees))
+        learnt["module"] = detector.net.module.state_dict()  # for frozen parameters and buffers
+    leaves = flat(learnt)
+    numbers = {n: v for n, v in leaves.items() if isinstance(v, Tensor | np.ndarray) and v.dtype != object}
+    state = {name: value for name, value in leaves.items() if name not in numbers}
+    params = pack(detector.get_params(deep=False))
+    write(path, {"class": type(detector).__name__, "params": params, "state": state}, numbers)
 
 
 def load(cls, path, network: nn.Module | None = None):
@@ -138,7 +125,7 @@ def load(cls, path, network: nn.Module | None = None):
     header, content = read(path)
     if "class" not in header:
         raise ValueError(f"{path} is a checkpoint, not a detector: give it to meta_fit.")
-    if not {"params", "state", "numpy"} <= header.keys():
+    if not {"params", "state"} <= header.keys():
         raise ValueError(f"{path} is damaged: a part of it is missing.")
     kind = _kinds(cls).get(header["class"])
     if kind is None:
@@ -147,14 +134,16 @@ def load(cls, path, network: nn.Module | None = None):
         detector = kind(**unpack(header["params"], network))
     except TypeError as error:  # a parameter of another version
         raise ValueError(f"{path} has parameters that {kind.__name__} does not know: {error}") from None
-    learnt = header["state"] | {name: content.pop(name) for name in header["numpy"]}
+    device = getattr(detector, "device", "cpu")
+    leaves = {n: torch.as_tensor(v).to(device) if "/" in n else v for n, v in content.items()}  # tensors are in trees
+    learnt = nested(header["state"] | leaves)
     if "feature_names_in_" in learnt:
         learnt["feature_names_in_"] = np.array(learnt["feature_names_in_"], dtype=object)
-    device = getattr(detector, "device", "cpu")
-    tree = nested({name: torch.as_tensor(value).to(device) for name, value in content.items()})
-    fixed = tree.pop("fixed", {})
-    vars(detector).update(learnt | tree)
-    detector._restored(flat(fixed))
+    module = flat(learnt.pop("module", {}))
+    vars(detector).update(learnt)
+    if isinstance(network, nn.Module):
+        detector.net.fill(module)
+    detector._bind()
     return detector
 
 

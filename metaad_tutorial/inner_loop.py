@@ -20,7 +20,7 @@ Rule = Callable[[str, Tensor, Tensor, int], Tensor]
 def inner_loop(
     loss: Callable[[Params], Tensor], w: Params, rule: Rule, steps: int, second_order: bool = True
 ) -> Params:
-    """K steps of all tasks of a meta-batch at once.
+    """K steps of all tasks of a meta-batch at once; under `torch.no_grad` from a constant start, by constant gradients.
 
     Args:
         loss: maps parameters to (T,) support losses, one per task.
@@ -30,11 +30,18 @@ def inner_loop(
         second_order: keep the graph through the gradients, for the exact meta-gradient (equation ``maml-gradient``);
             without it the gradients are constants (equation ``maml-first-order``).
     """
-    for k in range(steps):
-        total = loss(w).sum()  # tasks do not mix: the gradient of the sum is each task's own
-        grads = torch.autograd.grad(total, list(w.values()), create_graph=second_order, materialize_grads=True)
-        w = {name: rule(name, value, grad, k) for (name, value), grad in zip(w.items(), grads, strict=True)}
+    graph, w = second_order and torch.is_grad_enabled(), started(w)
+    with torch.enable_grad():
+        for k in range(steps):
+            total = loss(w).sum()  # tasks do not mix: the gradient of the sum is each task's own
+            grads = torch.autograd.grad(total, list(w.values()), create_graph=graph, materialize_grads=True)
+            w = {name: rule(name, value, grad, k) for (name, value), grad in zip(w.items(), grads, strict=True)}
     return w
+
+
+def started(params: Params) -> Params:
+    """The start of an inner loop: under `torch.no_grad` new leaves, since the loop takes gradients even then."""
+    return params if torch.is_grad_enabled() else {n: v.detach().requires_grad_() for n, v in params.items()}
 
 
 def gradient_step(lr: float) -> Rule:
@@ -45,18 +52,6 @@ def gradient_step(lr: float) -> Rule:
 def per_task(params: Params, n_tasks: int) -> Params:
     """Give every task the same start: (...) -> (T, ...), still attached to the shared values."""
     return {name: value.expand(n_tasks, *value.shape) for name, value in params.items()}
-
-
-def started(params: Params) -> Params:
-    """The start of an inner loop: under `torch.no_grad` new leaves, since the loop takes gradients even then."""
-    return params if torch.is_grad_enabled() else {n: v.detach().requires_grad_() for n, v in params.items()}
-
-
-def descend(loss: Callable[[Params], Tensor], start: Params, n_tasks: int, rule: Rule, steps: int, second_order: bool):
-    """`inner_loop` of `n_tasks` tasks from a shared start; at test the gradients inside are constants."""
-    second_order = second_order and torch.is_grad_enabled()
-    with torch.enable_grad():
-        return inner_loop(loss, per_task(start, n_tasks), rule, steps, second_order)
 
 
 @detector(kw_only=True)
@@ -77,31 +72,30 @@ class InnerLoopDetector(MetaDetector):
 
     second_order = True  # differentiate through the gradients that adaptation takes
     head_only = False  # whether the last layer alone adapts; a parameter of some methods
-    valid: ClassVar = {"inner_steps": checks.integer(0), "inner_lr": checks.positive, "loss": checks.one_of(*LOSSES)}
+    valid: ClassVar = {"inner_steps": checks.integer(0), "loss": checks.one_of(*LOSSES)}
 
     def init(self, rng, n_features: int) -> Tree:
         return {"start": self.net.init(rng, n_features)}
 
-    def adapts(self, name: str) -> bool:
-        """Whether the inner loop changes this parameter; tasks share the others."""
-        return not self.head_only or name in self.net.head
+    def adapting(self, start: Params) -> Params:
+        """The parameters that the inner loop changes; tasks share the others."""
+        return {name: w for name, w in start.items() if not self.head_only or name in self.net.head}
 
     def rule(self, meta: Tree) -> Rule:
-        """The update of one inner step."""
-        raise NotImplementedError
+        """The update of one inner step, unless a method says otherwise a gradient step."""
+        return gradient_step(self.inner_lr)
 
     def adapt(self, meta: Tree, x: Tensor, y: Tensor) -> Tree:
         start = started(meta["start"])
-        own = {name: value for name, value in start.items() if self.adapts(name)}
-        loss = self.support_loss(x, y, {name: value for name, value in start.items() if name not in own})
-        w = descend(loss, own, len(x), self.rule(meta), self.inner_steps, self.second_order)
-        return {"w": {name: w.get(name, value) for name, value in start.items()}} | self.remembered(x)
+        loss, own = self.support_loss(x, y, start), per_task(self.adapting(start), len(x))
+        w = inner_loop(loss, own, self.rule(meta), self.inner_steps, self.second_order)
+        return {"w": start | w} | self.remembered(x)
 
-    def support_loss(self, x: Tensor, y: Tensor, shared: Params) -> Callable[[Params], Tensor]:
-        """l_S of each task as a function of the parameters that adapt; `shared` are the others."""
+    def support_loss(self, x: Tensor, y: Tensor, start: Params) -> Callable[[Params], Tensor]:
+        """l_S of each task as a function of the parameters that adapt; the others stay as in `start`."""
 
         def loss(w: Params) -> Tensor:
-            points = LOSSES[self.loss](self.net(shared | w, x), y)
+            points = LOSSES[self.loss](self.net(start | w, x), y)
             return balanced_mean(points, y) if self.balanced else points.mean(-1)
 
         return loss

@@ -10,7 +10,7 @@ from torch import Tensor
 from . import checks
 from .episodes import Episodes
 from .estimator import detector
-from .inner_loop import InnerLoopDetector, Rule, gradient_step, inner_loop, per_task
+from .inner_loop import InnerLoopDetector, Rule, inner_loop, per_task
 from .tree import Tree
 
 
@@ -45,25 +45,20 @@ class MAML(InnerLoopDetector):
     def bound(self) -> tuple[str, ...]:
         return (*super().bound, "learn_lr", "head_only", *(("inner_steps",) if self.learn_lr == "step" else ()))
 
-    @property
-    def second_order(self) -> bool:
-        return not self.first_order
+    second_order = property(lambda self: not self.first_order)
 
     def init(self, rng, n_features: int) -> Tree:
         meta = super().init(rng, n_features)
         if self.learn_lr:
-            own = {name: w for name, w in meta["start"].items() if self.adapts(name)}
-            steps = None if self.learn_lr == "parameter" else (self.inner_steps,)
+            own, steps = self.adapting(meta["start"]), (self.inner_steps,) if self.learn_lr == "step" else None
             meta["rate"] = {n: torch.full(steps or w.shape, self.inner_lr, dtype=w.dtype) for n, w in own.items()}
         return meta
 
     def rule(self, meta: Tree) -> Rule:
         if self.learn_lr is None:
-            return gradient_step(self.inner_lr)
-        rate = meta["rate"]
-        if self.learn_lr == "step":
-            return lambda name, w, grad, k: w - rate[name][k] * grad
-        return lambda name, w, grad, k: w - rate[name] * grad
+            return super().rule(meta)
+        rate, by_step = meta["rate"], self.learn_lr == "step"
+        return lambda name, w, grad, k: w - (rate[name][k] if by_step else rate[name]) * grad
 
 
 @detector
@@ -73,9 +68,6 @@ class Reptile(InnerLoopDetector):
     Of each meta-training task, support and query points together make K minibatches, one for each inner step. Outer
     steps follow (start - adapted) / (K * `inner_lr`), the mean gradient along the way; no second derivatives appear.
     """
-
-    def rule(self, meta: Tree) -> Rule:
-        return gradient_step(self.inner_lr)
 
     def outer_loss(self, meta: Tree, tasks: Episodes) -> Tensor:
         x = torch.cat([tasks.support_x, tasks.query_x], 1)

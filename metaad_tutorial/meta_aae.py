@@ -13,7 +13,7 @@ from . import checks
 from .convolutions import ConvNet
 from .episodes import Episodes
 from .estimator import detector
-from .inner_loop import descend, gradient_step, started
+from .inner_loop import gradient_step, inner_loop, per_task
 from .losses import discrimination, of_class, reconstruction
 from .meta_detector import MetaDetector
 from .networks import MLP
@@ -54,10 +54,7 @@ def prior(z: Tensor) -> Tensor:
     """
     m = z.shape[-1]
     if len(z) <= m:
-        raise ValueError(
-            f"{len(z)} normal query points in a meta-batch cannot fill a code of width {m}: lower latent, or raise "
-            "meta_batch or normal_queries."
-        )
+        raise ValueError(f"{len(z)} normal query points cannot fill {m} dimensions: lower latent, or raise meta_batch.")
     ridge = max(1e-6, 1000 * torch.finfo(z.dtype).eps)  # keeps the determinant away from 0
     moment = z.mT @ z / len(z) + ridge * torch.eye(m, dtype=z.dtype, device=z.device)
     return (torch.trace(moment) - m - torch.logdet(moment)) / (2 * m)
@@ -102,19 +99,11 @@ class MetaAAE(MetaDetector):
     weight: float = 10.0
 
     valid: ClassVar = {
-        "inner_steps": checks.integer(0), "inner_lr": checks.positive, "latent": checks.optional(checks.integer(1)),
-        "width": checks.integer(1), "unseen": checks.number(0, 1), "weight": checks.number(0, np.inf, "[)"),
+        "inner_steps": checks.integer(0), "unseen": checks.number(0, 1), "weight": checks.number(0, np.inf, "[)"),
+        "network": checks.must(lambda network: isinstance(network, ConvNet | None), "a ConvNet, the encoder"),
     }  # fmt: skip
     sees = ("support",)
     bound = (*MetaDetector.bound, "latent", "width")
-
-    def _check_params(self) -> None:
-        super()._check_params()
-        if not isinstance(self.network, ConvNet | None):
-            raise ValueError(
-                f"network, the encoder of a MetaAAE, must be a ConvNet, got {type(self.network).__name__}; "
-                "for points that are no images give hidden=(...)."
-            )
 
     def _nets(self, n_features: int = 1, m: int = 1) -> dict:
         """E, D, C and G; after `init`, a call takes its sizes from the parameters."""
@@ -153,8 +142,8 @@ class MetaAAE(MetaDetector):
         def loss(own: Params) -> Tensor:
             return discrimination(self.judge(own, z), self.judge(own, virtual))
 
-        rule = gradient_step(self.inner_lr)
-        return params | {"C": descend(loss, started(params["C"]), len(x), rule, self.inner_steps, True)}
+        own = per_task(params["C"], len(x))
+        return params | {"C": inner_loop(loss, own, gradient_step(self.inner_lr), self.inner_steps)}
 
     def logit(self, params: Tree, x: Tensor) -> Tensor:
         return self.judge(params["C"], self.codes(params, x))

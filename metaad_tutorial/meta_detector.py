@@ -36,12 +36,8 @@ class MetaDetector(ExperiencedDetector):
     meta_batch: int | None = None
     patience: int | None = None
 
-    valid: ClassVar = {
-        "hidden": checks.optional(lambda value, name: MLP(value)),
-        "meta_lr": checks.optional(checks.positive), "meta_steps": checks.optional(checks.integer(1)),
-        "meta_batch": checks.optional(checks.integer(1)), "patience": checks.optional(checks.integer(1)),
-    }  # fmt: skip
-    bound = (*ExperiencedDetector.bound, "hidden", "network")
+    valid: ClassVar = {"hidden": checks.optional(lambda value, name: MLP(value))}
+    bound = (*ExperiencedDetector.bound, "hidden", "network", "embedding")
     every = 20  # outer steps between two looks at the validation tasks
 
     @property
@@ -56,15 +52,15 @@ class MetaDetector(ExperiencedDetector):
         own = self.meta_lr, self.meta_steps, self.meta_batch
         return tuple(value or default for value, default in zip(own, self.usual, strict=True))
 
-    def _learn(self, train, valid, first, scaling, rng, checkpoint=None):
+    def _learn(self, train, valid, first, scaling, rng, checkpoint):
         """Gradient descent on the outer loss; the step with the lowest loss on `valid` is kept."""
         lr, steps, batch = self._recipe
         start = mapped(lambda value: value.to(**self._place), self.init(rng, first.support_x.shape[-1]))
-        watched = None if valid is None else self._scaled(scaling, self.draw(valid, 100, rng))
-        marks = {"first": first.query_x, "scale": scaling.scale, "valid": watched and watched.query_x}
+        drawn = [first] if valid is None else [first, self.draw(valid, 100, rng)]
+        watched = None if valid is None else self._scaled(scaling, drawn[1])
         return training.meta_train(
             start, lambda: self._scaled(scaling, self.draw(train, batch, rng)), self.outer_loss,
             watched=watched, valid_loss=self.valid_loss, every=self.every, patience=self.patience,
             lr=lr, decay=self.averaging, steps=steps, label=type(self).__name__,
-            checkpoint=checkpoint and Checkpoint(self, train, marks, rng, checkpoint),
+            checkpoint=checkpoint and Checkpoint(self, train, drawn, start, rng, checkpoint),
         )  # fmt: skip

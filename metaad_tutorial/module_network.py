@@ -30,21 +30,6 @@ class _SupportNorm(nn.Module):
         return out.reshape(x.shape)
 
 
-def _support_norms(module: nn.Module, done: dict[int, nn.Module]) -> nn.Module:
-    """Replace every batch normalisation inside `module` by one on the support set.
-
-    Args:
-        module: changed in place.
-        done: the layers replaced so far, since a module may hold one layer in several places.
-    """
-    if isinstance(module, nn.modules.batchnorm._BatchNorm):
-        return done.setdefault(id(module), _SupportNorm(module))
-    for name, child in module._modules.items():
-        if child is not None:
-            module._modules[name] = _support_norms(child, done)
-    return module
-
-
 class ModuleNetwork:
     """Any `torch.nn.Module` as a network: rows (n, d) in, one logit per row out, (n,) or (n, 1), or m features, (n, m).
 
@@ -65,7 +50,11 @@ class ModuleNetwork:
         self.origin, self.features = module, features
         if any(isinstance(p, nn.parameter.UninitializedParameter) for p in module.parameters()):
             raise ValueError("The network has lazy layers: run it once on your data first, to fix their sizes.")
-        self.module = _support_norms(copy.deepcopy(module), {}).eval()
+        self.module = copy.deepcopy(module).eval()
+        for parent in list(self.module.modules()):
+            for name, child in parent._modules.items():  # which may hold one layer in several places
+                if isinstance(child, nn.modules.batchnorm._BatchNorm):
+                    parent._modules[name] = _SupportNorm(child)
         self.norms = [m for m in self.module.modules() if isinstance(m, _SupportNorm)]
         self.uses_context = bool(self.norms)
         self.dims = {name: p.dim() for name, p in self.module.named_parameters() if p.requires_grad}
@@ -78,17 +67,12 @@ class ModuleNetwork:
         owner = list(self.dims)[-1].rpartition(".")[0]
         return tuple(name for name in self.dims if name.rpartition(".")[0] == owner)
 
-    def fixed(self) -> dict[str, Tensor]:
-        """What the module holds besides the parameters that are learnt: frozen ones and buffers."""
-        return {name: value for name, value in self.module.state_dict().items() if name not in self.dims}
-
-    def fill(self, fixed: dict[str, Tensor], learnt: dict[str, Tensor]) -> None:
-        """Put frozen parameters and buffers into the module, if it is the one that was saved with `learnt`."""
-        own, saved = self.module.state_dict(), fixed | learnt
-        fits = learnt.keys() == self.dims.keys() and fixed.keys() == self.fixed().keys()
-        if not fits or any(saved[n].shape[saved[n].dim() - own[n].dim() :] != own[n].shape for n in saved):
-            raise ValueError("The network given is not the one that was saved: it has other parameters.")
-        self.module.load_state_dict(fixed, strict=False)
+    def fill(self, state: dict[str, Tensor]) -> None:
+        """Put saved parameters and buffers into the module, if it is the one that was saved."""
+        try:
+            self.module.load_state_dict(state)
+        except RuntimeError as error:
+            raise ValueError(f"The network given is not the one that was saved: {error}") from None
 
     def init(self, rng: np.random.Generator, n_features: int) -> dict[str, Tensor]:
         """The module's own values, after a trial run on two rows."""
@@ -145,10 +129,10 @@ class AdaptedScorer(nn.Module):
     def __init__(self, detector):
         super().__init__()
         self.method, self.dtype = copy.copy(detector), getattr(torch, detector.dtype)
-        for path, value in flat(detector.params_).items():
-            self.register_buffer(path.replace("/", "-").replace(".", ":"), value.clone())
+        self.paths = list(flat(detector.params_))
+        for i, value in enumerate(flat(detector.params_).values()):
+            self.register_buffer(f"leaf{i}", value.clone())
 
     def forward(self, x: Tensor) -> Tensor:
-        leaves = {name.replace("-", "/").replace(":", "."): value for name, value in self.named_buffers(recurse=False)}
-        params = nested(leaves)
+        params = nested(dict(zip(self.paths, self.buffers(recurse=False), strict=True)))
         return self.method.logit(params, Scaling(**params["scaling"])(x[None]).to(self.dtype))[0]

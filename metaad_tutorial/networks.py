@@ -53,9 +53,7 @@ class MLP:
 
     def __post_init__(self):
         if not is_widths(self.hidden):
-            raise ValueError(
-                f"hidden must hold the layers' widths, a tuple of integers of at least 1, got {self.hidden!r}."
-            )
+            raise ValueError(f"hidden must be a tuple of widths, integers of at least 1, got {self.hidden!r}.")
         checks.optional(checks.integer(1))(self.outputs, "outputs")
 
     @property

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from . import checks
 from .estimator import detector
 from .experienced import ExperiencedDetector
 from .tree import Tree
@@ -40,11 +37,7 @@ class PooledLogistic(ExperiencedDetector):
     meta_tasks: int = 400
     standardize: bool | str = "task"
 
-    valid: ClassVar = {"C": checks.positive, "meta_tasks": checks.integer(2)}
-
-    first_tasks = property(lambda self: self.meta_tasks)
-
-    def _learn(self, train, valid, first, scaling, rng, checkpoint=None):
+    def _learn(self, train, valid, first, scaling, rng, checkpoint):
         tasks = self._scaled(scaling, first)
         x, y = torch.cat([tasks.support_x, tasks.query_x], 1), torch.cat([tasks.support_y, tasks.query_y], 1)
         x, y = (part.flatten(0, 1).cpu().double().numpy() for part in (x, y))

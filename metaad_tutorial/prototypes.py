@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
 
 import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from . import checks
 from .episodes import Episodes
 from .estimator import detector
 from .losses import cross_entropy, of_class
@@ -72,8 +70,6 @@ class PrototypicalDetector(MetaDetector):
 
     embedding: int = 64
 
-    valid: ClassVar = {"embedding": checks.integer(1)}
-    bound = (*MetaDetector.bound, "embedding")
     averaging = 0.98
 
     def init(self, rng: np.random.Generator, n_features: int) -> Tree:
@@ -119,7 +115,5 @@ class PrototypicalDetector(MetaDetector):
         """phi(x) of the points X (n, d) or (n, h, w), after `meta_fit`: (n, q)."""
         check_is_fitted(self, "meta_")
 
-        def embedded(params: Tree, x: Tensor) -> Tensor:
-            return self._embed(params, x, self.remembered(x))
-
-        return self._of(embedded, vars(self).get("params_", self.meta_), self._raw(self._rows(X)))[0]
+        params = vars(self).get("params_", self.meta_)
+        return self._of(lambda own, x: self._embed(own, x, self.remembered(x)), params, self._raw(self._rows(X)))[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import warnings
 from typing import NamedTuple
 
@@ -75,11 +74,6 @@ class Standardizer(NamedTuple):
     def at(self, scaling: Scaling, x: Tensor, y: Tensor) -> Scaling:
         """What `scaling`, that of the training tasks, becomes on tasks with the support sets x, y."""
         return scaling._replace(location=self.of(x, y).location) if self.how == "task" else scaling
-
-    def __call__(self, scaling: Scaling, tasks: Episodes) -> Episodes:
-        """Standardised tasks; points (T, N, d)."""
-        own = self.at(scaling, tasks.support_x, tasks.support_y)
-        return dataclasses.replace(tasks, support_x=own(tasks.support_x), query_x=own(tasks.query_x))
 
 
 def warn_if_far(scaling: Scaling, X: np.ndarray, names=None) -> None:

@@ -48,11 +48,6 @@ class AveragingAdam(torch.optim.Adam):
         return self.state.get(value, {}).get("mean", value) if self.decay else value
 
 
-def looks_since_best(losses: list[float]) -> int:
-    """How many looks at the validation tasks came after the one with the lowest loss."""
-    return len(losses) - 1 - losses.index(min(losses)) if losses else 0
-
-
 Loss = Callable[[Tree, Episodes], Tensor]
 
 
@@ -100,7 +95,8 @@ def meta_train(
     if checkpoint is not None:
         best = checkpoint.resume(history, meta, adam, steps)
     for step in progress(range(len(history["loss"]) + 1, steps + 1), label):
-        if patience is not None and looks_since_best(history["valid_loss"]) >= patience:
+        looks = history["valid_loss"]
+        if patience is not None and looks and len(looks) - 1 - np.argmin(looks) >= patience:
             break
         tasks, weight = ranks.share(draw())
         value = loss(meta, tasks) * weight

@@ -326,6 +326,7 @@ BAD_SUPPORT = {
     "one axis": (lambda: (X[:, 0], Y), r"(?s)Expected 2D array.*[Rr]eshape"),
     "labels 1 and 2": (lambda: (X, Y + 1), r"must be 0 \(normal\) or 1 \(anomaly\), got labels \[1.*2.*\]; recode"),
     "labels -1 and 1": (lambda: (X, 2 * Y - 1), r"must be 0 \(normal\) or 1.*recode"),
+    "digits as words": (lambda: (X, Y.astype(int).astype(str)), r"must be 0 \(normal\) or 1.*'1'.*recode"),
     "words": (lambda: (X, np.where(Y == 1, "bad", "good")), r"must be 0 \(normal\) or 1.*'bad'.*recode"),
     "NaN label": (lambda: (X, np.where(Y == 1, np.nan, 0)), r"must be 0 \(normal\) or 1.*nan.*recode"),
     "no normal point": (lambda: (X, np.ones(len(X))), r"No normal point.*needs at least one"),
@@ -403,6 +404,9 @@ def test_scores_before_fit(name):
         ({"hidden": (0,)}, "hidden"),
         ({"hidden": 3}, "hidden"),
         ({"standardize": "machine"}, "standardize must be True, False or 'task'"),
+        ({"balanced": "yes"}, "balanced must be True or False, got 'yes'"),
+        ({"inner_lr": np.ones(2)}, "inner_lr must be a finite number"),
+        ({"device": "gpu"}, "device must be 'cpu', or 'cuda' where PyTorch sees a GPU, got 'gpu'"),
     ],
 )
 @pytest.mark.parametrize("method", META)
