@@ -41,12 +41,18 @@ ROWS = [
     ("handwriting", "mnist, 5 shots", "handwriting, 5 shots"),
     ("handwriting", "mnist, 1 shots", "handwriting, 1 shot"),
     ("handwriting", "digits, 5 shots", "8 x 8 digits, 5 shots"),
+    ("omniglot", "2 drawings", "Omniglot, 2 drawings"),
     ("omniglot", "5 drawings", "Omniglot, 5 drawings"),
+    ("omniglot", "10 drawings", "Omniglot, 10 drawings"),
     ("speakers", "13 training speakers, known kinds", "speakers, known kinds"),
     ("speakers", "13 training speakers, new kinds", "speakers, new kinds"),
     ("speakers", "2 training speakers, known kinds", "speakers, known kinds, 2 to learn from"),
-    ("tables", "40 normal points, 0 anomalies", "tables, no anomaly"),
-    ("tables", "40 normal points, 5 anomalies", "tables, 5 anomalies"),
+    ("tables", "10 normal points, 0 anomalies", "tables, 10 normal points"),
+    ("tables", "40 normal points, 0 anomalies", "tables, 40 normal points"),
+    ("tables", "100 normal points, 0 anomalies", "tables, 100 normal points"),
+    ("tables", "10 normal points, 5 anomalies", "tables, 10 + 5 anomalies"),
+    ("tables", "40 normal points, 5 anomalies", "tables, 40 + 5 anomalies"),
+    ("tables", "100 normal points, 5 anomalies", "tables, 100 + 5 anomalies"),
 ]
 
 
@@ -82,6 +88,10 @@ QUOTED = {
     "many-maml": ("fleet", "few-shot, plane, 300 machines", "MAML", "auroc"),
     "tables-neighbour": ("tables", "40 normal points, 0 anomalies", "1-NN", "auroc"),
     "tables-prototypes": ("tables", "40 normal points, 0 anomalies", "prototypes, real", "auroc"),
+    "tables-neighbour-10": ("tables", "10 normal points, 0 anomalies", "1-NN", "auroc"),
+    "tables-prototypes-10": ("tables", "10 normal points, 0 anomalies", "prototypes, real", "auroc"),
+    "tables-neighbour-100": ("tables", "100 normal points, 0 anomalies", "1-NN", "auroc"),
+    "tables-prototypes-100": ("tables", "100 normal points, 0 anomalies", "prototypes, real", "auroc"),
 }
 
 
