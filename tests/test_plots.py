@@ -178,7 +178,7 @@ def test_whiskers_and_a_counts_axis(ax):
 
 def test_level_has_its_name_on_it_or_below(ax):
     plots.level(ax, 0.5)
-    plots.level(ax, 0.7, "asked for", "--", below=True)
+    plots.level(ax, 0.7, "asked for", "--", "right", "top")
     assert [line.get_ydata()[0] for line in ax.lines] == [0.5, 0.7]
     assert texts(ax) == ["chance", "asked for"] and [text.get_va() for text in ax.texts] == ["bottom", "top"]
 

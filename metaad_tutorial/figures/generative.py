@@ -79,7 +79,7 @@ def variety(kinds: Sequence[int], panels: Mapping[str, Mapping[str, Sequence[Int
             plots.curve(ax, kinds, values, name)
         ax.set(title=label)
         plots.counts_axis(ax, kinds, "dimensions of known faults")
-    plots.level(axes[-1], limit, "limit")
+    plots.level(axes[-1], limit, "limit", ":", "right")
     axes[0].set_ylabel("AUROC")
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return fig
