@@ -41,4 +41,7 @@ class BatchDetector:
 def check_batch(n: int) -> None:
     """Refuse n points as a batch if they are too few for a majority."""
     if n < 3:
-        raise ValueError(f"n_samples={n} is too small a batch to judge or to set a threshold from: give at least 3.")
+        raise ValueError(
+            f"n_samples={n} is too small a batch to judge or to set a threshold from: the batch says what is normal. "
+            "Give at least 3 points at once, most of them normal."
+        )

@@ -26,6 +26,13 @@ def support_norm(x: Tensor, n: int | None, eps: float = 1e-5) -> Tensor:
     return (x - mean) / (variance + eps).sqrt()
 
 
+def _check_sizes(channels, shape) -> None:
+    if not is_widths(channels) or not channels:
+        raise ValueError(f"channels must hold integers of at least 1, got {channels!r}.")
+    if shape is not None and not (is_widths(shape) and len(shape) == 2):
+        raise ValueError(f"shape must be (height, width) in pixels, got {shape!r}.")
+
+
 @dataclasses.dataclass(frozen=True)
 class ConvNet:
     """3x3 convolutions of stride 2, each with ReLU, then one linear layer, by default to one logit.
@@ -53,10 +60,7 @@ class ConvNet:
         for name in ("channels", "shape"):  # lists from a JSON file become tuples again
             if isinstance(getattr(self, name), list):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
-        if not is_widths(self.channels) or not self.channels:
-            raise ValueError(f"channels must hold integers of at least 1, got {self.channels!r}.")
-        if self.shape is not None and not (is_widths(self.shape) and len(self.shape) == 2):
-            raise ValueError(f"shape must be (height, width) in pixels, got {self.shape!r}.")
+        _check_sizes(self.channels, self.shape)
         checks.one_of(None, "layer", "batch")(self.norm, "norm")
         checks.optional(checks.integer(1))(self.outputs, "outputs")
 
@@ -144,10 +148,15 @@ class UpConvNet:
         shape: height and width of the images.
         channels: widths of the small picture and of the convolutions that follow; as many doublings as entries.
 
+    Raises:
+        ValueError: if an argument is out of range.
     """
 
     shape: tuple[int, int]
     channels: tuple[int, ...] = (32, 32)
+
+    def __post_init__(self):
+        _check_sizes(self.channels, self.shape)
 
     @property
     def _small(self) -> tuple[int, int]:

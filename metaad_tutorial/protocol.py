@@ -93,9 +93,10 @@ def compare(
         for name, setting in progress(tries, "settings")
     )
     chosen = {name: {} for name in contenders}
-    worst_first = np.argsort([-run.figures[""]["auroc"].mean() for run in found], kind="stable")[::-1]
-    for name, setting in (tries[i] for i in worst_first):
-        chosen[name] = setting
+    reached = dict.fromkeys(contenders, -np.inf)
+    for (name, setting), run in zip(tries, found, strict=True):
+        if (mean := run.figures[""]["auroc"].mean()) > reached[name]:
+            chosen[name], reached[name] = setting, mean
     runs = [(name, seed) for name in contenders for seed in seeds]
     done = parallel(
         delayed(_run)(contenders[name], chosen[name], seed, train, valid, tests, n_tasks)

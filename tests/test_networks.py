@@ -197,6 +197,8 @@ def test_the_way_back_to_images_is_a_dense_layer_and_convolutions_at_twice_the_s
     [
         (lambda: MLP(outputs=0), "outputs"),
         (lambda: ConvNet(outputs=2.0), "outputs"),
+        (lambda: UpConvNet((0, 4)), "shape"),
+        (lambda: UpConvNet((4, 4), channels=()), "channels"),
     ],
 )
 def test_sizes_that_are_none_are_refused(make, message):
