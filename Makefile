@@ -31,7 +31,7 @@ unexport METAAD_PROGRESS
 .DEFAULT_GOAL := help
 OUT     ?= reader
 .PHONY: help setup book pdf zip reader-notebooks check-reader test test-unit test-notebooks test-portable notebooks check-notebooks lab lab-sources \
-        serve lint format bench bench-glyphs bench-aae bench-evidence bench-omniglot check-pages check-lab linkcheck lock clean distclean
+        serve lint format bench bench-glyphs bench-baselines bench-aae bench-evidence bench-omniglot check-pages check-lab linkcheck lock clean distclean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -118,6 +118,9 @@ bench: $(BENCH)/.installed-$(PEERS) ## Time one meta-step against other librarie
 
 bench-glyphs: $(STAMP) ## Train longer on the glyphs (about 20 minutes)
 	$(BIN)/python benchmarks/glyphs.py $(ARGS)
+
+bench-baselines: $(STAMP) ## Compare five baselines on eight tables (about a minute)
+	$(BIN)/python benchmarks/baselines.py $(ARGS)
 
 bench-aae: $(STAMP) ## Compare the autoencoder with its parts and baselines (about 10 minutes)
 	$(BIN)/python benchmarks/aae.py $(ARGS)

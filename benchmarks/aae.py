@@ -2,7 +2,7 @@
 
 Half of the normal rows train, the other half and all anomalies are scored; the split and the start vary with the seed.
 Digits are ten problems, one digit normal in each. The package's defaults were chosen on seeds 0 to 4, so the figures
-are those of seeds 5 to 9. Chapter 7 repeats three data sets.
+are those of seeds 5 to 9. Chapter 8 repeats three data sets.
 
     python benchmarks/aae.py                          everything (about ten minutes)
     python benchmarks/aae.py --quick --out DIR        a trial that proves the script runs

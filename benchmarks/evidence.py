@@ -36,6 +36,7 @@ from metaad_tutorial import (
     ConvNet,
     EmpiricalBayes,
     Fleet,
+    GaussianizedBayes,
     Glyphs,
     MetaAAE,
     NearestNeighbor,
@@ -114,6 +115,11 @@ def warped(quick: bool, jobs: int) -> Found:
             yield from of_fleet(labels, directions, 1.2, (1500,), quick, jobs)
 
 
+def bent(quick: bool, jobs: int) -> Found:
+    """Sensors bent twice along different axes, so that no independent components are left."""
+    yield from of_fleet(True, 2, 1.2, (1500,), quick, jobs, bends=2)
+
+
 def longer(quick: bool, jobs: int) -> Found:
     """The warped plane with minutes for each training; nothing is chosen, and two runs, for each takes that long."""
     family = Fleet(normal_shots=5, anomalous_shots=2, directions=2, warp=1.2)
@@ -131,15 +137,20 @@ def longer(quick: bool, jobs: int) -> Found:
     yield "few-shot, warped plane, longer", run(everybody, *family.split(random_state=0), quick, jobs, seeds=(0, 1))
 
 
-def of_fleet(labels: bool, directions: int, warp: float, sizes: tuple[int, ...], quick: bool, jobs: int) -> Found:
+def of_fleet(
+    labels: bool, directions: int, warp: float, sizes: tuple[int, ...], quick: bool, jobs: int, bends: int = 1,
+) -> Found:  # fmt: skip
     """All contenders on one fleet, with fewer and fewer machines to learn from."""
     shots = {"normal_shots": 5, "anomalous_shots": 2} if labels else {"normal_shots": 10, "anomalous_shots": 0}
-    family = Fleet(**shots, directions=directions, warp=warp)
+    family = Fleet(**shots, directions=directions, warp=warp, bends=bends)
     train, valid, test = family.split(random_state=0)
     everybody = opponents(labels) | learners(warp > 0) | {"limit": Contender(family.bayes_scores)}
+    if warp:
+        unbent = [{}, {"certain": True}, {"rounds": 2}]
+        everybody["Gaussianized Bayes"] = Contender(GaussianizedBayes(), unbent)
     if not labels:
         del everybody["AADML"]  # it needs both classes
-    kind = f"{'warped ' if warp else ''}{'plane' if directions == 2 else 'line'}"
+    kind = f"{'bent twice, ' if bends > 1 else 'warped ' if warp else ''}{'plane' if directions == 2 else 'line'}"
     for n in sizes if not ONLY or ONLY & set(everybody) else ():
         part = train.restrict(train.units[:n])
         found = run(everybody, part, valid, test, quick, jobs)
@@ -227,7 +238,7 @@ def hedge(quick: bool, jobs: int) -> Found:
 
 
 PARTS = {
-    "fleet": fleet, "warped": warped, "longer": longer, "letters": letters, "handwriting": handwriting,
+    "fleet": fleet, "warped": warped, "bent": bent, "longer": longer, "letters": letters, "handwriting": handwriting,
     "contrast": contrast, "speakers": speakers, "tables": tables, "hedge": hedge,
 }  # fmt: skip
 

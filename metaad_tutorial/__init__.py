@@ -21,6 +21,7 @@ from .families.fleet import Fleet
 from .families.speakers import speaker_tasks
 from .families.stored import StoredTasks
 from .features import BatchFeatures, PooledFeatures
+from .gaussianized import GaussianizedBayes
 from .images import load_images
 from .maml import MAML, Reptile
 from .meta_aae import MetaAAE
@@ -42,11 +43,11 @@ if TYPE_CHECKING:
 __all__ = [
     "AADML", "AAE", "ACR", "MAML", "MLP", "TABLES", "BatchFeatures", "BatchNeighbor", "Comparison", "Contender",
     "ConvNet", "Detector", "Domains", "EmpiricalBayes", "Episodes", "Evaluation", "ExperiencedDetector", "Fleet",
-    "Glyphs", "Mahalanobis", "MetaAAE", "MetaDetector", "ModuleNetwork", "NearestNeighbor", "PooledFeatures",
-    "PooledLogistic", "PrototypicalDetector", "Reptile", "StoredTasks", "Table", "TaskFamily", "check_disjoint",
-    "class_tasks", "common_columns", "common_tasks", "compare", "domain_tasks", "evaluate", "feature_names",
-    "judge", "leave_one_out", "load", "load_classes", "load_images", "load_table", "meta_train", "mgd",
-    "query_loss", "set_reproducible", "speaker_tasks", "table_tasks",
+    "GaussianizedBayes", "Glyphs", "Mahalanobis", "MetaAAE", "MetaDetector", "ModuleNetwork", "NearestNeighbor",
+    "PooledFeatures", "PooledLogistic", "PrototypicalDetector", "Reptile", "StoredTasks", "Table", "TaskFamily",
+    "check_disjoint", "class_tasks", "common_columns", "common_tasks", "compare", "domain_tasks", "evaluate",
+    "feature_names", "judge", "leave_one_out", "load", "load_classes", "load_images", "load_table", "meta_train",
+    "mgd", "query_loss", "set_reproducible", "speaker_tasks", "table_tasks",
 ]  # fmt: skip
 __version__ = "0.1.0"
 

@@ -1,4 +1,4 @@
-"""The adversarially augmented autoencoder: what normal points have in common, from one data set (chapter 7)."""
+"""The adversarially augmented autoencoder: what normal points have in common, from one data set (chapter 8)."""
 
 from __future__ import annotations
 

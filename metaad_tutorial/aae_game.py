@@ -1,4 +1,4 @@
-"""The game of the adversarially augmented autoencoder: four networks, three losses (chapter 7)."""
+"""The game of the adversarially augmented autoencoder: four networks, three losses (chapter 8)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Zero-shot detection by batch statistics: the majority of a batch is the norm (Li et al., 2023; chapter 9)."""
+"""Zero-shot detection by batch statistics: the majority of a batch is the norm (Li et al., 2023; chapter 10)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all detectors share that judge a point by the other points of its batch (chapter 9)."""
+"""What all detectors share that judge a point by the other points of its batch (chapter 10)."""
 
 from __future__ import annotations
 

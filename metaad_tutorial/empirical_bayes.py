@@ -1,4 +1,4 @@
-"""Empirical Bayes: Gaussian units whose parameters other units tell, in closed form (chapters 3, 5 and 8)."""
+"""Empirical Bayes: Gaussian units whose parameters other units tell, in closed form (chapters 3, 6 and 9)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .episodes import Episodes
 from .estimator import detector
 from .experienced import ExperiencedDetector
 from .losses import of_class
-from .tree import Tree
+from .tree import Tree, mapped
 
 
 def points_of(tasks: Episodes, label: int) -> list[np.ndarray]:
@@ -147,8 +147,12 @@ class EmpiricalBayes(ExperiencedDetector):
         if len(np.unique(first.units)) < 2:
             raise ValueError("train has a single unit: how units differ takes at least 2 to see.")
         tasks = self._scaled(scaling, first)
-        known = moments(points_of(tasks, 0), points_of(tasks, 1), self.shared)
-        return {name: torch.as_tensor(value).to(**self._place) for name, value in known.items()}, {}
+        known = self._estimated(points_of(tasks, 0), points_of(tasks, 1), rng)
+        return mapped(lambda value: torch.as_tensor(value).to(**self._place), known), {}
+
+    def _estimated(self, normal: list[np.ndarray], anomalous: list[np.ndarray], rng: np.random.Generator) -> Tree:
+        """What units have in common, from their points: arrays."""
+        return moments(normal, anomalous, self.shared)
 
     def init(self, rng: np.random.Generator, n_features: int) -> Tree:
         """Before any experience: round classes, the anomalous one three times as wide."""

@@ -1,4 +1,4 @@
-"""Model-agnostic meta-learning: learn the start, keep the step (Finn et al., 2017; chapters 4 and 5)."""
+"""Model-agnostic meta-learning: learn the start, keep the step (Finn et al., 2017; chapters 5 and 6)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Meta-learned AAE: a discriminator adapts to normal points against virtual anomalies (chapter 8)."""
+"""Meta-learned AAE: a discriminator adapts to normal points against virtual anomalies (chapter 9)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prototypical detection: learn a space in which distances to class means decide (chapter 6)."""
+"""Prototypical detection: learn a space in which distances to class means decide (chapter 7)."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ import os
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -32,7 +33,7 @@ def stored(name):
     return json.loads((FOLDER / "results" / f"{name}.json").read_text())
 
 
-metastep, glyphs, aae = load("metastep"), load("glyphs"), load("aae")
+metastep, glyphs, baselines, aae = (load(name) for name in ("metastep", "glyphs", "baselines", "aae"))
 RESULTS = stored("metastep")
 ROUTES = RESULTS["routes"]
 
@@ -116,11 +117,56 @@ def test_the_page_shows_the_stored_results():
     assert (FOLDER / "results" / "metastep.svg").is_file()
 
 
-@pytest.mark.parametrize("program", [glyphs, aae], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("program", [glyphs, baselines, aae], ids=lambda module: module.__name__)
 def test_the_page_shows_the_tables_of_the_longer_runs(program):
     name = program.__name__
     assert (FOLDER / "results" / f"{name}.md").read_text().strip() == program.table(stored(name)).strip()
     assert f"{name}.md" in (ROOT / "book" / "benchmarks.md").read_text()
+
+
+def test_baselines_are_stored_for_every_table_and_split():
+    results = stored("baselines")
+    assert list(results["rows"]) == list(baselines.TABLES.values()) and results["seeds"] == list(range(10))
+    for rows in results["rows"].values():
+        assert len(rows) == len(results["seeds"])
+        assert all(list(found) == [*baselines.DETECTORS, "copies"] for found in rows)
+    again = baselines.run("breast_cancer", 3)
+    assert again == pytest.approx(results["rows"]["breast_cancer"][3], abs=2e-3)
+    assert (FOLDER / "results" / "baselines.svg").is_file()
+
+
+def test_what_the_page_says_of_the_baselines():
+    results = stored("baselines")
+    ranks, behind = baselines.standing(results)
+    assert (ranks.min(1) < 2).all() and not (ranks == 1).all(0).any()  # somebody is first, nobody everywhere
+    assert behind.min() > 0.05
+    assert set(ranks.mean(0).argsort()[:2]) == {0, 1}  # nearest neighbour and Mahalanobis
+    assert baselines.by_luck(ranks) > 0.1
+    of = dict(zip(results["rows"], baselines.values(results).mean(2), strict=True))
+    assert of["kdd"].min() > 0.97 and of["german_credit"].max() < 0.65
+
+
+def test_orders_that_agree_are_no_luck():
+    agree, apart = np.tile(np.arange(5), (8, 1)), np.stack([np.roll(np.arange(5), k) for k in range(5)])
+    assert baselines.by_luck(agree) < 0.001 and baselines.by_luck(apart) == 1
+
+
+def test_the_benchmark_of_baselines_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(baselines, "TABLES", {"kdd_buffer_overflow_vs_back": "kdd", "kc1": "kc1"})
+    monkeypatch.setattr("sys.argv", ["baselines.py", "--quick", "--out", str(tmp_path)])
+    baselines.main()
+    assert {path.suffix for path in tmp_path.glob("baselines.*")} == {".json", ".md", ".svg"}
+    found = json.loads((tmp_path / "baselines.json").read_text())
+    assert {len(rows) for rows in found["rows"].values()} == {2}
+    assert (tmp_path / "baselines.md").read_text() == baselines.table(found)
+    assert baselines.table(found) in capsys.readouterr().out
+
+
+def test_splits_of_the_baselines_are_scaled_by_their_training_rows():
+    for table in ("breast_cancer", "hypothyroid"):
+        train, test, y = baselines.split(table, 0)
+        assert len(train) == (y == 0).sum() <= baselines.NORMAL and y.sum() == baselines.ANOMALOUS
+        assert np.isfinite(test).all() and np.allclose(train.mean(0), 0, atol=1e-9)
 
 
 def test_prototypes_read_unknown_scripts_best():

@@ -128,9 +128,9 @@ def test_problems_are_found(summary, stored, found):
 
 
 def test_a_tick_stands_in_the_place_of_the_mark():
-    body = "<li><p>MAML wins. <!--claim ch3-a ch3-b--></p></li><li>x<!--claim other--></li>"
-    ticked = page.add_ticks(body, {"ch3-a": 'Rests on: "A" minus B'}, "../book/claims.html")
-    assert 'id="said-ch3-a" href="../book/claims.html#claim-ch3-a"' in ticked and "<!--claim other-->" in ticked
+    body = "<li><p>MAML wins. <!--claim ch4-a ch4-b--></p></li><li>x<!--claim other--></li>"
+    ticked = page.add_ticks(body, {"ch4-a": 'Rests on: "A" minus B'}, "../book/claims.html")
+    assert 'id="said-ch4-a" href="../book/claims.html#claim-ch4-a"' in ticked and "<!--claim other-->" in ticked
     assert 'aria-label="Rests on: &quot;A&quot; minus B"' in ticked and ticked.count("\u2713") == 1
 
 

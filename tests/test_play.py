@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.stats import norm
 
-from metaad_tutorial import Fleet, NearestNeighbor
+from metaad_tutorial import Fleet, NearestNeighbor, metrics
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
@@ -41,6 +42,32 @@ def test_without_a_script_the_readings_are_drawn_without_their_labels():
     picture = play._machine(play.guess())
     assert picture.count("<circle") == 5 and picture.count("<rect") == 12
     assert "faulty" not in picture and 'role="img"' in picture
+
+
+def test_the_promise_has_the_packages_ranks_and_the_law_of_false_alarms():
+    data = play.promise()
+    rng = np.random.default_rng(0)
+    for n, share in ((19, 0.05), (99, 0.1), (5, 0.01)):
+        (found,) = (check for check in data["checks"] if (check["n"], check["share"]) == (n, share))
+        assert found["rank"] == max(1, int(share * (n + 1) + 1e-9)) and found["promised"] == found["rank"] / (n + 1)
+        cuts = [metrics.rank_threshold(rng.normal(size=n), share) for _ in range(4000)]
+        rates = norm.sf(cuts)
+        assert abs(np.mean(rates) - found["promised"]) < 4 * np.std(rates) / np.sqrt(4000)
+        for name, level in (("low", 0.05), ("high", 0.95), ("share", found["kept"])):
+            assert abs(np.mean(rates <= found[name]) - level) < 4 * 0.5 / np.sqrt(4000)
+    assert len(data["checks"]) == len(data["sizes"]) * len(data["shares"])
+
+
+def test_the_first_calibration_is_the_packages():
+    data = play.promise()
+    assert data["n"] in data["sizes"] and data["share"] in data["shares"] and len(data["scores"]) == data["n"]
+    assert data["cut"] == metrics.rank_threshold(data["scores"], data["share"]) == max(data["scores"])
+    picture = play._calibration(data)
+    assert picture.count("v9") == data["n"] and picture.count("<circle") == 1 and 'role="img"' in picture
+
+
+def test_every_figure_has_data_a_picture_and_words():
+    assert set(play.WORDS) == set(play.FIGURES)
 
 
 @pytest.mark.parametrize(

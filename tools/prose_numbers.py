@@ -1,9 +1,9 @@
 """Numbers in the prose that cells computed: literal text, then an invisible comment with the key of the value.
 
-A cell stores a value with ``glue("ch3-gain", value, display=False)``, and the text says ``0.04<!--ch3-gain:.2f-->``: it
+A cell stores a value with ``glue("ch4-gain", value, display=False)``, and the text says ``0.04<!--ch4-gain:.2f-->``: it
 reads right wherever Markdown is shown. Text that is not one number, with a percent sign or an interval if need be,
-begins with a mark of its own: ``<!--(-->7% to 10%<!--ch9-alarm-->``. On pages of the book the key says which notebook
-stores it, ``<!--03_aadml::ch3-gain:.2f-->``, or that a benchmark does, ``<!--evidence::hand-features:.2f-->``. The key
+begins with a mark of its own: ``<!--(-->7% to 10%<!--ch10-alarm-->``. On pages of the book the key says which notebook
+stores it, ``<!--04_aadml::ch4-gain:.2f-->``, or that a benchmark does, ``<!--evidence::hand-features:.2f-->``. The key
 ``given`` marks what no cell computes: somebody else's figure, a prediction, an example; ``reading-minutes`` is computed
 from the notebook itself.
 """

@@ -1,7 +1,7 @@
 """The directive {claims}: what the summaries say of two methods, with its evidence; and a tick beside each bullet.
 
 A bullet of a summary that compares methods ends in an invisible comment that names what carries it,
-``<!--claim ch3-one-maml equation::aadml-step-->``: a key under which a cell of the chapter has stored what
+``<!--claim ch4-one-maml equation::aadml-step-->``: a key under which a cell of the chapter has stored what
 `metaad_tutorial.claims.claim` found, or a labelled equation, whose check the page of derivation checks describes.
 """
 

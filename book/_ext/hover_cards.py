@@ -41,7 +41,7 @@ LEFT_OUT = re.compile(
 MATH = re.compile(r'<span class="math notranslate nohighlight">\\\((?P<tex>[^<]*?)\\\)</span>')
 CHAPTERS = re.compile(r"^Chapters? (?P<list>\d[\d, andto]*)\.$", re.MULTILINE)
 # Letters that a chapter uses for something else, on the spot.
-LOCAL = {2: {"A", "V"}, 6: {"s"}, 7: {"s"}}
+LOCAL = {2: {"A"}, 3: {"V"}, 7: {"s"}, 8: {"s"}}
 
 
 def card(text: str) -> str:

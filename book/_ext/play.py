@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import re
 from functools import cache
+from math import exp, pi, sqrt
 
 from docutils import nodes
 from docutils.parsers.rst import directives
@@ -87,7 +88,7 @@ def threshold() -> dict:
 
 @cache
 def step() -> dict:
-    """The fleet of figure 3.1: what AADML learnt, eight held-out machines, and the package's scores of the first."""
+    """The fleet of figure 4.1: what AADML learnt, eight held-out machines, and the package's scores of the first."""
     from sklearn.base import clone
 
     from metaad_tutorial import AADML, MAML, Fleet
@@ -115,6 +116,32 @@ def step() -> dict:
             for name, detector in detectors.items()
         },
     }
+
+
+@cache
+def promise() -> dict:
+    """One calibration with normal scores, and for each number of points and share what the package and SciPy say.
+
+    The rank is read off the threshold that the package sets for the scores 0, 1, ..., n - 1.
+    """
+    import numpy as np
+    from scipy.stats import beta, norm
+
+    from metaad_tutorial.metrics import rank_threshold
+
+    sizes, shares = [5, 9, 19, 49, 99, 199, 499, 999], [0.01, 0.02, 0.05, 0.1, 0.2]
+    n, share = 19, 0.05
+    scores = np.random.default_rng(2).normal(size=n).round(3)
+    cut = rank_threshold(scores, share)
+    checks = []
+    for points, asked in ((points, asked) for points in sizes for asked in shares):
+        rank = points - int(rank_threshold(np.arange(points), asked))
+        law = beta(rank, points + 1 - rank)
+        low, high, kept = (float(value) for value in (*law.ppf([0.05, 0.95]), law.cdf(asked)))
+        entry = {"n": points, "share": asked, "rank": rank, "promised": rank / (points + 1)}
+        checks.append({**entry, "low": low, "high": high, "kept": kept})
+    example = {"n": n, "share": share, "scores": scores.tolist(), "cut": cut, "achieved": float(norm.sf(cut))}
+    return {"sizes": sizes, "shares": shares, **example, "checks": checks}
 
 
 def _machine(data: dict) -> str:
@@ -153,9 +180,44 @@ def _support(data: dict) -> str:
     return _machine(machine)
 
 
+def _calibration(data: dict) -> str:
+    """The scores as ticks below the density of normal scores, and the threshold with the false alarms beyond it."""
+
+    def bell(low: float, high: float) -> str:
+        steps = (low + (high - low) * i / 40 for i in range(41))
+        return "".join(f"L{180 + 48 * z:.1f} {70 - 125 * exp(-z * z / 2) / sqrt(2 * pi):.1f}" for z in steps)
+
+    ticks = "".join(f"M{180 + 48 * score:.1f} 74v9" for score in data["scores"])
+    cut = 180 + 48 * data["cut"]
+    return (
+        '<svg viewBox="0 0 360 90" role="img" aria-label="scores below their density, and a threshold">'
+        f'<path class="play-tail" d="M{cut:.1f} 70{bell(data["cut"], 3.6)}V70z"/>'
+        f'<path class="play-bell" d="M7 70{bell(-3.6, 3.6)}"/><path class="play-axis" d="M5 70H355"/>'
+        f'<path class="play-ticks" d="{ticks}"/><path class="play-cut" d="M{cut:.1f} 4V86"/>'
+        f'<circle class="play-normal" cx="{cut:.1f}" cy="78.5" r="4"/></svg>'
+    )
+
+
 # Data, static picture, and for notebooks the words for those who cannot see it and the caption.
-FIGURES = {"guess": (guess, _machine), "threshold": (threshold, _line), "step": (step, _support)}
+FIGURES = {
+    "guess": (guess, _machine),
+    "threshold": (threshold, _line),
+    "promise": (promise, _calibration),
+    "step": (step, _support),
+}
 WORDS = {
+    "guess": (
+        "Readings of one machine in the plane of two sensors: five circles are known to be normal, twelve squares are "
+        "to be judged. Five other machines with their faults can be shown beside it.",
+        "First machine F alone, then beside five others. F was chosen because it shows the effect; the table at the "
+        "end has the means.",
+    ),
+    "promise": (
+        "Calibration scores as ticks below the density of normal scores, the threshold with the false alarms beyond "
+        "it, and below a histogram of the false positive rates of many calibrations with their law.",
+        "Calibrate a few times, then a thousand. On average the promise is kept; one calibration may be far off, less "
+        "so with more points.",
+    ),
     "step": (
         "A machine with seven support points that can be dragged, thirty query points, and the boundary of a detector.",
         "Drag the filled support points. Fifty steps from scratch chase them; the learnt start knows the direction of "

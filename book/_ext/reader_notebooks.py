@@ -130,6 +130,8 @@ def _directive(name: str, title: str, options: dict, inside: list[str], referenc
     if kind == "exercise":
         heading = f"**Exercise {references.number(options['label'])}**" + (f" ({title})" if title else "")
         return [heading, "", *inside]
+    if "dropdown" in options.get("class", "").split():
+        return [f"<details><summary>{title}</summary>", "", *inside, "", "</details>"]
     if kind in NAMED:
         number = f" {references.number(options['label'])}" if "label" in options else ""
         head = [f"**{NAMED[kind]}{number}**" + (f" ({title})" if title else ""), ""]

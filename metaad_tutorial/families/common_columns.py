@@ -1,4 +1,4 @@
-"""One set of columns for tables of any width: calibrated scores of simple detectors (chapters 9 and 11)."""
+"""One set of columns for tables of any width: calibrated scores of simple detectors (chapters 10 and 11)."""
 
 from __future__ import annotations
 

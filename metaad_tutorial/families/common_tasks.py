@@ -1,4 +1,4 @@
-"""Tasks of tables that differ in their columns, in one family (chapters 9 and 11)."""
+"""Tasks of tables that differ in their columns, in one family (chapters 10 and 11)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Invented anomalies and invented tables: experience for whom there is none (chapters 9 and 11)."""
+"""Invented anomalies and invented tables: experience for whom there is none (chapters 10 and 11)."""
 
 from __future__ import annotations
 

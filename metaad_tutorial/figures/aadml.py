@@ -1,4 +1,4 @@
-"""Figures of chapter 3: a step in the plane, methods beside the limit, the learnt rule."""
+"""Figures of chapter 4: a step in the plane, methods beside the limit, the learnt rule."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures of chapter 7: scores of the plane, the discriminator's optimum, letters redrawn."""
+"""Figures of chapter 8: scores of the plane, the discriminator's optimum, letters redrawn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures of chapter 6: the logit in the plane, means and neighbours, a collapse, letters in the learnt space."""
+"""Figures of chapter 7: the logit in the plane, means and neighbours, a collapse, letters in the learnt space."""
 
 from __future__ import annotations
 

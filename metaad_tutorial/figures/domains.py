@@ -1,4 +1,4 @@
-"""Figures of chapter 9: two speakers, false alarms of a moved domain, scripts held out, batches that break down."""
+"""Figures of chapter 10: two speakers, false alarms of a moved domain, scripts held out, batches that break down."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures of chapter 2's fleet: the best score, its ceilings, what simple detectors reach."""
+"""Figures of chapter 3's fleet: the best score and its ceilings."""
 
 from __future__ import annotations
 
@@ -61,19 +61,4 @@ def ceilings(scores, labels, computed, counts, measured: Sequence[Interval], lim
     plots.counts_axis(right, counts, "support points $n$")
     right.set(ylabel="accuracy", ylim=(None, 0.925))
     right.legend(loc="lower right")
-    return fig
-
-
-def settings(results: Mapping[str, Mapping[str, Mapping[str, Interval]]], ceilings: Mapping[str, float]) -> Figure:
-    """Methods in several settings (columns) by several figures of merit (rows).
-
-    Args:
-        results: name of a figure -> setting -> method -> value; ceilings: name of a figure -> the best possible.
-    """
-    n_columns = len(next(iter(results.values())))
-    fig, axes = plt.subplots(len(results), n_columns, figsize=(6.4, 5.2), sharex=True, sharey=True)
-    for row, (label, by_setting) in zip(axes, results.items(), strict=True):
-        for ax, (setting, values) in zip(row, by_setting.items(), strict=True):
-            plots.intervals(ax, values, ceiling=ceilings[label], chance=0.5, xlabel=f"{label}, {setting}")
-            ax.tick_params(labelbottom=True)
     return fig

@@ -1,4 +1,4 @@
-"""Figures of chapter 8: known and new faults of a machine, what each detector trades, virtual anomalies."""
+"""Figures of chapter 9: known and new faults of a machine, what each detector trades, virtual anomalies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures of chapter 4: the landscape that MAML descends, steps at meta-test, a hidden layer before adaptation."""
+"""Figures of chapter 5: the landscape that MAML descends, steps at meta-test, a hidden layer before adaptation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures of chapter 5: starts in the plane, gradients, turned faults, letters drawn large, probabilities."""
+"""Figures of chapter 6: starts in the plane, gradients, turned faults, letters drawn large, probabilities."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Figures of chapter 1: scores of the plane, the staircase of the ROC curve, thresholds, tables of results."""
+"""Figures of chapter 1: scores of the plane, the staircase of the ROC curve, base rates, kinds of anomalies.
+
+One, `grouped`, is of the benchmark of baselines.
+"""
 
 from __future__ import annotations
 
@@ -109,25 +112,6 @@ def best_scores(scores: Mapping[str, Callable], normal, anomalies: Mapping[str, 
     return fig
 
 
-def spread(achieved: Mapping[str, np.ndarray], shares, laws: Mapping[str, np.ndarray], promise: float) -> Figure:
-    """Rates that calibrations of several sizes end with, the law they follow, and what was promised, in percent.
-
-    Args:
-        achieved: size -> (n,) rates; shares: (k,) rates; laws: size -> (k,) density at `shares`.
-    """
-    fig, axes = plt.subplots(len(achieved), 1, figsize=(6.4, 4.4), sharex=True)
-    for ax, (size, rates) in zip(axes, achieved.items(), strict=True):
-        ax.hist(100 * rates, np.linspace(0, 20, 61), density=True, color="#cccccc")
-        ax.plot(100 * shares, laws[size] / 100, color="black", linestyle="-")
-        ax.axvline(100 * promise, color=plots.COLORS[2], linestyle=":", linewidth=2)
-        ax.set_yticks([])
-        ax.spines["left"].set_visible(False)
-        ax.annotate(size, (0.97, 0.75), xycoords="axes fraction", ha="right")
-    axes[-1].set_xlabel("false positive rate (%)")
-    axes[len(axes) // 2].set_ylabel("density")
-    return fig
-
-
 def kinds(values, rows: Sequence[str], columns: Sequence[str]) -> Figure:
     """AUROC by what was trained and what is tested on, a stronger shade is better; diagonal framed, last row apart.
 
@@ -150,7 +134,7 @@ def kinds(values, rows: Sequence[str], columns: Sequence[str]) -> Figure:
 
 
 def grouped(ax: Axes, results: Mapping[str, Mapping[str, Interval]]) -> None:
-    """A row of intervals for each data set, one above the other, each method in its look.
+    """A row of means with bars for each data set, one above the other, each method in its look.
 
     Args:
         results: data set -> method -> value; the same methods, in the same order, everywhere.

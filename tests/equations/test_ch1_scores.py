@@ -326,3 +326,45 @@ def test_false_alarm_spread():
     assert stats.kstest(fpr, stats.beta(k, n + 1 - k).cdf).pvalue > 0.01
     assert fpr.mean() == pytest.approx(k / (n + 1), rel=0.01)
     assert stats.kstest(fpr, stats.beta(k, n - k).cdf).pvalue < 0.01  # a neighbouring law is told apart
+
+
+@equation(
+    "conformal-p",
+    statement="A p-value from ranks: at most $\\varepsilon$ exactly where the calibrated threshold flags",
+    how="every order of few scores, and random scores with ties, against the rule and against all orders being alike",
+)
+def test_conformal_p():
+    rng = np.random.default_rng(0)
+
+    def p_value(scores, new):
+        return (1 + np.sum(scores >= new)) / (len(scores) + 1)
+
+    for n, rate in ((3, 0.25), (9, 0.1), (19, 0.05), (19, 0.12)):
+        r = int(rate * (n + 1) + 1e-9)
+        for _ in range(200):
+            scores, new = rng.integers(0, 12, size=n) / 2, rng.integers(0, 12) / 2
+            threshold = np.sort(scores)[-r]
+            assert (new > threshold) == (p_value(scores, new) <= rate + 1e-9)
+    for n in (3, 7):  # of n + 1 places in the order, k give a p-value of at most k / (n + 1)
+        row = np.arange(n + 1.0)
+        found = sorted(p_value(np.delete(row, i), row[i]) for i in range(n + 1))
+        np.testing.assert_allclose(found, np.arange(1, n + 2) / (n + 1))
+
+
+@equation(
+    "paired-variance",
+    statement="Variance of a mean paired difference: less by the correlation of the two figures",
+    how="from the moments of drawn pairs, exactly, and against the spread of many simulated means",
+)
+def test_paired_variance():
+    rng = np.random.default_rng(0)
+    cov = np.array([[1.0, 0.9], [0.9, 2.25]])
+    T, pairs = 20, rng.multivariate_normal([0, 0], cov, size=(4000, 20))
+    d = pairs[..., 0] - pairs[..., 1]
+    rho = 0.9 / 1.5
+    formula = (1 + 2.25 - 2 * rho * 1.5) / T
+    found = d.mean(1).var()
+    assert abs(found - formula) < 4 * formula * np.sqrt(2 / 4000)
+    a, b = pairs[0].T
+    own = np.corrcoef(a, b)[0, 1]
+    assert np.isclose((a - b).var(), a.var() + b.var() - 2 * own * a.std() * b.std())

@@ -1,4 +1,4 @@
-"""Figures of chapter 7: what is shown where."""
+"""Figures of chapter 8: what is shown where."""
 
 from __future__ import annotations
 

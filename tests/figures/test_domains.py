@@ -1,4 +1,4 @@
-"""Figures of chapter 9: what is shown where."""
+"""Figures of chapter 10: what is shown where."""
 
 from __future__ import annotations
 

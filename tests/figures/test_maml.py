@@ -1,4 +1,4 @@
-"""The figures of chapter 4 show what they are given, where their captions say."""
+"""The figures of chapter 5 show what they are given, where their captions say."""
 
 from __future__ import annotations
 

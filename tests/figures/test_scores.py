@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pytest
 
 from metaad_tutorial import plots
 from metaad_tutorial.figures import scores
@@ -54,16 +53,6 @@ def test_best_scores_are_white_at_their_threshold():
         assert [(line.get_color(), len(line.get_xdata())) for line in ax.lines] == [
             (plots.NORMAL, 9), (plots.ANOMALY, len(found)),
         ]  # fmt: skip
-
-
-def test_spread_has_the_same_scale_for_rates_and_law():
-    shares = np.linspace(0, 0.2, 201)
-    achieved = {"n = 9": np.full(50, 0.051), "n = 99": np.full(50, 0.2)}
-    laws = dict.fromkeys(achieved, np.full(201, 5.0))
-    ax, below = scores.spread(achieved, shares, laws, 0.05).axes
-    areas = [bar.get_width() * bar.get_height() for bar in ax.patches]
-    assert sum(areas) == pytest.approx(1) == np.trapezoid(ax.lines[0].get_ydata(), ax.lines[0].get_xdata())
-    assert list(ax.lines[1].get_xdata()) == list(below.lines[1].get_xdata()) == [5.0, 5.0]
 
 
 def test_kinds_frame_the_diagonal():

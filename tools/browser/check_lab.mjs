@@ -28,7 +28,7 @@ const folded = { ...CODE, metadata: { tags: ["hide-input"], jupyter: { source_hi
 /** Name -> [kind of problem that must be found, cells, other metadata of the notebook]. */
 const CASES = {
   good: [null, [text("# Words\n\nIt is 0.85, $a=\\frac12$.\n\n<details><summary>Solution</summary>\n\nSo $b$.\n\n</details>"), folded]],
-  key: ["key", [text("It is ch3-aadml-acc.")]],
+  key: ["key", [text("It is ch4-aadml-acc.")]],
   role: ["reference", [text("By {eq}`loss`.")]],
   directive: ["directive", [text(":::{admonition} Note\nWords\n:::")]],
   tex: ["formula", [text("It is <span>\\alpha_1</span>.")]],

@@ -4,7 +4,7 @@
 //
 // A figure fails if its script raises an error, if a number that the page computes differs from the package's by more
 // than 1e-6, if what a reader does has another effect than it should, if axe-core finds a violation at any stage, or if
-// there is no static picture without a script. --self-test breaks a page in each of these ways and expects it found.
+// there is no static picture without a script. A page may not lack a figure that it should have. --self-test breaks a page in each of these ways and expects it found.
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
@@ -136,7 +136,67 @@ async function step(page, figure, way, say) {
   await axe(page, figure, say);
 }
 
-const FIGURES = { guess, threshold, step };
+/** Play "A promise": compare ranks and law, calibrate once and a thousand times, ask for too much, start again. */
+async function promise(page, figure, way, say) {
+  const data = JSON.parse(await figure.locator("script").textContent());
+  const stage = figure.locator(".play-stage"), told = figure.locator(".play-told");
+  const [ranks, apart] = await stage.evaluate((stage, { checks, achieved }) => {
+    const own = stage.playFigures;
+    const wrong = checks.filter((c) => own.rank(c.n, c.share) !== c.rank || Math.abs(own.promised(c.n, c.share) - c.promised) > 1e-12);
+    const off = checks.flatMap(({ n, rank, share, low, high, kept }) =>
+      [[low, 0.05], [high, 0.95], [share, kept]].map(([x, value]) => Math.abs(own.cdf(n, rank, x) - value)));
+    return [wrong.length, Math.max(Math.abs(own.achieved - achieved), ...off)];
+  }, data);
+  if (ranks) say(`${ranks} ranks or promises differ from the package's`);
+  if (!(apart < 1e-6)) say(`the law or the rate of the first calibration differs by ${apart}`);
+  const words = async () => (await told.textContent()).replaceAll("\u00a0", " ");
+  const says = async (what, text) => {
+    const now = await words();
+    if (!now.includes(text)) say(`${what}: expected "${text}", got "${now}"`);
+  };
+  const press = async (name) => {
+    const button = figure.locator("button", { hasText: name });
+    if (way.keys) await button.press("Enter");
+    else if (way.hasTouch) await button.tap();
+    else await button.click();
+  };
+  const slide = async (i, ...keys) => {
+    for (const key of keys) await figure.locator("input").nth(i).press(key);
+  };
+  const rates = () => stage.evaluate((stage) => [...stage.playFigures.rates()]);
+  const start = await words();
+  await says("at first", "r = 1, so 1/20 = 5 %");
+  await press("Calibrate once");
+  const two = await rates();
+  if (two.length !== 2 || two[0] === two[1]) say(`calibrating once more leaves the rates ${two}`);
+  await slide(0, "ArrowRight", "ArrowRight");
+  await slide(1, "ArrowRight");
+  await says("99 points", "r = 10, so 10/100 = 10 %");
+  await press("1000");
+  await says("a thousand", "1001 calibrations");
+  // the simulated rates against their mean and, as Kolmogorov and Smirnov do, against their law
+  const all = (await rates()).sort((a, b) => a - b), mean = all.reduce((a, b) => a + b, 0) / all.length;
+  if (!(Math.abs(mean - 0.1) < 4.5 * Math.sqrt((0.1 * 0.9) / 101 / all.length))) say(`the mean rate is ${mean}, promised is 0.1`);
+  const law = await stage.evaluate((stage, all) => all.map((x) => stage.playFigures.cdf(99, 10, x)), all);
+  const gap = Math.max(...law.map((p, i) => Math.abs(p - (i + 0.5) / all.length)));
+  if (!(gap < 2 / Math.sqrt(all.length))) say(`the rates do not follow their law: a gap of ${gap}`);
+  if ((await figure.locator(".play-bar").count()) < 10) say("there is no histogram");
+  await axe(page, figure, say);
+  await slide(0, "Home");
+  await slide(1, "Home");
+  await says("too much", "5 points cannot promise 1 %: the best is 1/6 = 17 %, with r = 1");
+  await press("Start again");
+  await says("starting again", start);
+}
+
+const FIGURES = { guess, threshold, promise, step };
+const WHERE = { intro: ["guess"], "01_scores": ["threshold", "promise"], "02_tasks": ["guess"], "04_aadml": ["step"] };
+
+/** Figures that a page should have and lacks. */
+const lacking = (page, html) =>
+  Object.entries(WHERE)
+    .flatMap(([name, figures]) => (page.includes(name) ? figures : []))
+    .filter((figure) => !html.includes(`data-play="${figure}"`));
 
 async function axe(page, figure, say) {
   await page.addScriptTag({ path: AXE });
@@ -181,7 +241,7 @@ if (!pages.length) console.error("no page has a figure to play with");
 if (values["self-test"]) {
   // The pages of the figures, broken in one way each.
   const read = (name) => fs.readFileSync(path.join(root, pages.find((f) => f.includes(name))), "utf8");
-  const html = read("intro"), roc = read("01_scores"), plane = read("03_aadml");
+  const html = read("intro"), roc = read("01_scores"), plane = read("04_aadml");
   const script = fs.readFileSync(path.join(root, "_static", "play.js"), "utf8");
   const breaks = {
     sound: [(h) => h, (s) => s, null],
@@ -194,9 +254,16 @@ if (values["self-test"]) {
     rates: [() => roc.replace('"hits":1.0', '"hits":0.9'), (s) => s, /rates/],
     squares: [() => roc, (s) => s.replace("(s * s) / high", "-s"), /squared/],
     rule: [() => plane, (s) => s.replace("(1 - rule[j][0])", "(1 + rule[j][0])"), /scores differ/],
+    rank: [() => roc, (s) => s.replace("share * (n + 1) + 1e-9", "share * n + 1e-9"), /ranks/],
+    law: [() => roc, (s) => s.replace("k < r; k++", "k <= r; k++"), /law or the rate/],
+    draws: [() => roc, (s) => s.replace("rates.push(tail(cutOf(scores)));\n      }", "rates.push(tail(cutOf(scores)) / 2);\n      }"), /mean rate/],
+    cannot: [() => roc, (s) => s.replace("share * (n + 1) >= 1 - 1e-9", "true"), /too much/],
     handle: [() => plane, (s) => s.replace("points[i] = back(", "back("), /moved support/],
     picture: [(h) => h.replace(/<div class="play-stage">.*?<\/svg>/s, '<div class="play-stage">'), (s) => s, /picture/],
   };
+  const without = lacking("01_scores", roc.replace('data-play="promise"', ""));
+  if (`${without}` !== "promise" || lacking("01_scores", roc).length) failed += 1;
+  console.log(`${failed ? "FAIL" : "ok  "} places   lacks ${without}`);
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), "play-"));
   fs.cpSync(path.join(root, "_static"), path.join(folder, "_static"), { recursive: true });
   fs.mkdirSync(path.join(folder, "book"));  // both pages lie one folder deep
@@ -210,8 +277,13 @@ if (values["self-test"]) {
   }
   fs.rmSync(folder, { recursive: true });
 } else {
+  for (const name of Object.keys(WHERE).filter((name) => !pages.some((page) => page.includes(name)))) {
+    console.log(`no page ${name} with a figure to play with`);
+    failed += 1;
+  }
   for (const page of pages) {
-    const found = await play(browser, path.join(root, page));
+    const file = path.join(root, page), lacks = lacking(page, fs.readFileSync(file, "utf8"));
+    const found = [...lacks.map((figure) => `lacks the figure ${figure}`), ...(await play(browser, file))];
     console.log(`${page.padEnd(46)} ${found.length ? `${found.length} problems` : "ok"}`);
     for (const text of found) console.log(`    ${text}`);
     failed += found.length;

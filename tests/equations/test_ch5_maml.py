@@ -1,4 +1,4 @@
-"""Equations of chapter 4, MAML."""
+"""Equations of chapter 5, MAML."""
 
 from __future__ import annotations
 

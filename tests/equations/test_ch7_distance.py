@@ -1,4 +1,4 @@
-"""Equations of chapter 6, Learn the distance."""
+"""Equations of chapter 7, Learn the distance."""
 
 from __future__ import annotations
 

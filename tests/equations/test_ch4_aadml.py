@@ -1,4 +1,4 @@
-"""Equations of chapter 3, AADML."""
+"""Equations of chapter 4, AADML."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Equations of chapter 8, Generative meta-learning."""
+"""Equations of chapter 9, Generative meta-learning."""
 
 from __future__ import annotations
 

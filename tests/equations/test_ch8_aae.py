@@ -1,4 +1,4 @@
-"""Equations of chapter 7, The adversarial autoencoder."""
+"""Equations of chapter 8, The adversarial autoencoder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Equations of chapter 9, New domains."""
+"""Equations of chapter 10, New domains."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Equations of chapter 5, Anomalies never seen."""
+"""Equations of chapter 6, Anomalies never seen."""
 
 from __future__ import annotations
 
