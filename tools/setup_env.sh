@@ -57,7 +57,7 @@ fi
 # uv installs the same lock many times faster; pip does it where uv cannot be had.
 say "installing requirements.lock"
 if pip install -q "uv==$uv_version" && UV_FIND_LINKS="$find_links" \
-  "$bin/uv" pip install -q --python "$bin/python" "${uv_flags[@]}" -r requirements.lock; then
+  "$bin/uv" pip install -q --compile-bytecode --python "$bin/python" "${uv_flags[@]}" -r requirements.lock; then
   :
 else
   say "uv did not succeed (its message is above); installing with pip, which takes minutes"
