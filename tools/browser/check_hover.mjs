@@ -98,11 +98,29 @@ async function check(browser, file, oneWay, oneKind) {
   return problems;
 }
 
+/** The first chapter of the book on which a card of every kind can be asked for. */
+async function complete(browser) {
+  const page = await browser.newPage({ javaScriptEnabled: false });
+  const lacks = [];
+  for (const file of fs.readdirSync(path.join(root, "notebooks")).filter((f) => f.endsWith(".html")).sort()) {
+    await page.goto(pathToFileURL(path.join(root, "notebooks", file)).href);
+    const missing = [];
+    for (const [kind, [selector]] of Object.entries(KINDS))
+      if (!(await page.locator(`.bd-article :is(${selector}):not(.headerlink, .eq-check)`).count())) missing.push(kind);
+    if (!missing.length) {
+      await page.close();
+      return file;
+    }
+    lacks.push(`${file} lacks ${missing.join(", ")}`);
+  }
+  throw new Error(`no chapter has a card of every kind: ${lacks.join("; ")}`);
+}
+
 const { values, positionals } = parseArgs({ options: { "self-test": { type: "boolean" } }, allowPositionals: true });
 const root = path.resolve(positionals[0]);
-// one chapter that has all kinds; the cards of the others are made in the same way
-const chapter = fs.readdirSync(path.join(root, "notebooks")).find((f) => f.endsWith("_aadml.html"));
 const browser = await start();
+// one chapter that has all kinds; the cards of the others are made in the same way
+const chapter = await complete(browser);
 let failed = 0;
 if (values["self-test"]) {
   const read = (...names) => fs.readFileSync(path.join(root, ...names), "utf8");
