@@ -22,10 +22,12 @@ from pathlib import Path
 # One thread, before any library reads it.
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
 
+from evidence_distance import distance
 from evidence_handwriting import ShiftedNeighbor, contrast, handwriting
 from evidence_report import report, stored
 from evidence_speakers import speakers
 from evidence_tables import tables
+from evidence_updates import classes, rare, updates
 from metastep import machine
 
 from metaad_tutorial import (
@@ -239,7 +241,8 @@ def hedge(quick: bool, jobs: int) -> Found:
 
 PARTS = {
     "fleet": fleet, "warped": warped, "bent": bent, "longer": longer, "letters": letters, "handwriting": handwriting,
-    "contrast": contrast, "speakers": speakers, "tables": tables, "hedge": hedge,
+    "contrast": contrast, "speakers": speakers, "tables": tables, "hedge": hedge, "updates": updates,
+    "rare": rare, "classes": classes, "distance": distance,
 }  # fmt: skip
 
 

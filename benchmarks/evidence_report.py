@@ -7,6 +7,7 @@ machines on. Reads the JSON files of `evidence.py` and `omniglot.py`; measures n
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -99,6 +100,104 @@ QUOTED = {
     "tables-prototypes-10": ("tables", "10 normal points, 0 anomalies", "prototypes, real", "auroc"),
     "tables-neighbour-100": ("tables", "100 normal points, 0 anomalies", "1-NN", "auroc"),
     "tables-prototypes-100": ("tables", "100 normal points, 0 anomalies", "prototypes, real", "auroc"),
+    "omni-two-prototypes": ("omniglot", "2 drawings", "prototypes", "accuracy"),
+    "omni-ten-prototypes": ("omniglot", "10 drawings", "prototypes", "accuracy"),
+    "omni-two-longer": ("omniglot", "2 drawings, longer training, rotated characters", "prototypes", "accuracy"),
+    "omni-ten-longer": ("omniglot", "10 drawings, longer training, rotated characters", "prototypes", "accuracy"),
+    "omni-two-ranked": ("omniglot", "2 drawings", "prototypes", "auroc"),
+    "omni-two-features": ("omniglot", "2 drawings", "pooled features", "auroc"),
+    "omni-features-longer": ("omniglot", "2 drawings, longer training, rotated characters", "pooled features", "auroc"),
+    "registered-pixels": (
+        "contrast",
+        "mnist, registered, learnt from sharp letters",
+        "pixels, nearest neighbour",
+        "auroc",
+    ),
+}
+# Comparisons of which chapters quote every line, and what their keys begin with.
+QUOTED_WHOLE = {
+    ("updates", "fleet, plane"): "fleet",
+    ("rare", "rare anomalies"): "rare",
+    ("updates", "letters, 5 + 5"): "both",
+    ("updates", "letters, 5 + 0"): "one",
+    ("classes", "letters in training"): "letters",
+    ("classes", "digits"): "digits",
+    ("letters", "Armenian and Georgian, 5 shots"): "scripts",
+    ("letters", "Armenian and Georgian, 1 shots"): "scripts-one",
+    ("letters", "digits, 5 shots"): "source",
+    ("speakers", "13 training speakers, known kinds"): "known",
+    ("speakers", "13 training speakers, new kinds"): "strange",
+    ("distance", "letters, 1 image"): "images-1",
+    ("distance", "letters, 2 images"): "images-2",
+    ("distance", "letters, 5 images"): "images-5",
+    ("distance", "letters, 20 images"): "images-20",
+    ("distance", "letters in training"): "learnt-from",
+    ("distance", "one kind of anomaly, 5 + 5 images"): "kinds",
+    ("distance", "one kind of anomaly, 5 + 0 images"): "hidden",
+    ("distance", "vowels, as they are"): "vowels",
+    ("distance", "vowels, one frame a sound"): "sounds",
+    ("handwriting", "mnist, 1 shots"): "hand-one",
+}
+SEVEN_DIGITS = "MAML, 5 inner steps, 10 outer steps", "MAML, 5 inner steps, 0 outer steps"
+# Paired differences: a key, and the file, comparison, contender, opponent and figure.
+QUOTED_GAPS = {
+    "gap-fleet-hessian": ("updates", "fleet, plane", "MAML", "FOMAML", "auroc"),
+    "gap-fleet-hessian-centred": ("updates", "fleet, plane", "MAML, centred", "FOMAML, centred", "auroc"),
+    "gap-fleet-anil-centred": ("updates", "fleet, plane", "MAML, centred", "ANIL, centred", "auroc"),
+    "gap-fleet-bayes": ("updates", "fleet, plane", "empirical Bayes", "MAML, centred", "auroc"),
+    "gap-digits-five": ("classes", "digits", *SEVEN_DIGITS, "auroc"),
+    "gap-digits-decide": ("classes", "digits", *SEVEN_DIGITS, "accuracy"),
+    "gap-digits-fifty": ("classes", "digits", *(name.replace("5 inner", "50 inner") for name in SEVEN_DIGITS), "auroc"),
+    "gap-digits-long": (
+        "classes",
+        "digits",
+        "MAML, 50 inner steps, 600 outer steps",
+        "MAML, 50 inner steps, 0 outer steps",
+        "auroc",
+    ),
+    "gap-fleet-reptile": ("updates", "fleet, plane", "MAML", "Reptile", "auroc"),
+    "gap-fleet-sgd": ("updates", "fleet, plane", "Meta-SGD", "MAML", "auroc"),
+    "gap-rare": ("rare", "rare anomalies", "MAML, balanced", "MAML, plain", "auroc"),
+    "gap-both-hessian": ("updates", "letters, 5 + 5", "MAML", "FOMAML", "auroc"),
+    "gap-both-anil": ("updates", "letters, 5 + 5", "MAML", "ANIL", "auroc"),
+    "gap-one-features": ("updates", "letters, 5 + 0", "pooled features", "MAML", "auroc"),
+    "gap-both-features": ("updates", "letters, 5 + 5", "pooled features, normal points alone", "MAML", "auroc"),
+    "gap-scripts-features": ("letters", "Armenian and Georgian, 5 shots", "pooled features", "MAML", "auroc"),
+    "gap-scripts-prototypes": ("letters", "Armenian and Georgian, 5 shots", "pooled features", "prototypes", "auroc"),
+    "gap-known-features": (
+        "speakers",
+        "13 training speakers, known kinds",
+        "pooled features",
+        "pooled logistic",
+        "auroc",
+    ),
+    "gap-known-maml": ("speakers", "13 training speakers, known kinds", "MAML", "pooled logistic", "auroc"),
+    "gap-strange-maml": ("speakers", "13 training speakers, new kinds", "MAML", "pooled logistic", "auroc"),
+    "gap-strange-neighbour": ("speakers", "13 training speakers, new kinds", "MAML", "nearest neighbour", "auroc"),
+    "gap-images-maml": ("distance", "letters, 5 images", "prototypes", "MAML, averaged", "auroc"),
+    "gap-images-features": ("distance", "letters, 5 images", "pooled features", "prototypes", "auroc"),
+    "gap-vowels-neighbour": ("distance", "vowels, as they are", "prototypes", "nearest neighbour", "auroc"),
+    "gap-sounds-neighbour": ("distance", "vowels, one frame a sound", "prototypes", "nearest neighbour", "auroc"),
+    "gap-sounds-features": (
+        "distance",
+        "vowels, one frame a sound",
+        "prototypes",
+        "pooled features, unit length",
+        "auroc",
+    ),
+    "gap-sounds-maml": ("distance", "vowels, one frame a sound", "prototypes", "MAML, averaged", "auroc"),
+    "gap-kinds": ("distance", "one kind of anomaly, 5 + 5 images", "pooled features", "prototypes", "auroc"),
+    "gap-hand-features": ("handwriting", "mnist, 5 shots", "pooled features", "prototypes", "auroc"),
+    "gap-omniglot": ("omniglot", "2 drawings", "prototypes", "pooled features", "auroc"),
+}
+# Of `results/aae.json`: a key, and the method and which of its figures (score, C's logit, error).
+QUOTED_AAE = {
+    "all": ("AAE", 0),
+    "error": ("AAE", 2),
+    "near": ("k-NN", 0),
+    "codes": ("5-NN of the codes in place of C", 0),
+    "maha": ("Mahalanobis", 0),
+    "literal": ("literal game", 0),
 }
 
 
@@ -166,16 +265,42 @@ def machines(fleets: dict[str, Comparison]) -> plt.Figure:
     return figure
 
 
-def report(folder: Path = RESULTS) -> None:
-    """Write `which_way.md`, `quoted.json`, and `machines.svg` if the fleets were measured."""
-    everything = stored(folder)
-    (folder / "which_way.md").write_text(which_way(everything))
-    quoted = {
+def quoted(everything: dict[str, dict[str, Comparison]]) -> dict[str, float | str]:
+    """What chapters and pages quote, by key: means, the least and the largest of the training runs, differences."""
+    found = {
         key: round(everything[file][name].interval(who, figure).mean, 4)
         for key, (file, name, who, figure) in QUOTED.items()
         if name in everything.get(file, {})
     }
-    (folder / "quoted.json").write_text(json.dumps(quoted, indent=1) + "\n")
+    for (file, name), begin in QUOTED_WHOLE.items():
+        for who, outcome in everything.get(file, {}).get(name, Comparison({}, [], (), 0)).outcomes.items():
+            key = f"{begin}-{re.sub('[^a-z0-9]+', '-', who.lower()).strip('-')}"
+            runs = outcome.by_seed["auroc"]
+            values = {figure: outcome.by_unit[figure].mean() for figure in outcome.by_unit}
+            values |= {"least": runs.min(), "most": runs.max()}
+            found |= {f"{key}-{figure}": round(float(value), 4) for figure, value in values.items()}
+    for key, (file, name, who, opponent, figure) in QUOTED_GAPS.items():
+        if name in everything.get(file, {}):
+            found[key] = f"{everything[file][name].minus(who, opponent, figure):.3f}"
+    return found
+
+
+def quoted_aae(path: Path = RESULTS.parent / "aae.json") -> dict[str, float]:
+    """What chapter 8 quotes of `aae.py`: means over its seeds, of all data sets and of the digits."""
+    rows = json.loads(path.read_text())["rows"]
+    found = {}
+    for key, (name, at) in QUOTED_AAE.items():
+        means = {data: sum(row[name][at] for row in runs) / len(runs) for data, runs in rows.items()}
+        found |= {f"aae-{key}-mean": round(sum(means.values()) / len(means), 5)}
+        found |= {f"aae-{key}-digits": round(means["digits"], 5)}
+    return found
+
+
+def report(folder: Path = RESULTS) -> None:
+    """Write `which_way.md`, `quoted.json`, and `machines.svg` if the fleets were measured."""
+    everything = stored(folder)
+    (folder / "which_way.md").write_text(which_way(everything))
+    (folder / "quoted.json").write_text(json.dumps(quoted(everything) | quoted_aae(), indent=1) + "\n")
     fleets = everything.get("fleet", {})
     if any(key.startswith("few-shot, plane") for key in fleets) and any(
         key.startswith("few-shot, line") for key in fleets

@@ -220,9 +220,13 @@ def test_the_table_of_ways_is_that_of_the_stored_comparisons():
 
 def test_quoted_numbers_are_those_of_the_stored_comparisons():
     quoted = json.loads((report.RESULTS / "quoted.json").read_text())
-    assert list(quoted) == list(report.QUOTED)
+    assert quoted == report.quoted(EVIDENCE) | report.quoted_aae()
     for key, (file, name, who, figure) in report.QUOTED.items():
         assert quoted[key] == pytest.approx(EVIDENCE[file][name].interval(who, figure).mean, abs=1e-4)
+    for key, (file, name, who, opponent, figure) in report.QUOTED_GAPS.items():
+        assert quoted[key].startswith(f"{EVIDENCE[file][name].minus(who, opponent, figure).mean:.3f} [")
+    anil = EVIDENCE["updates"]["fleet, plane"].outcomes["ANIL"].by_seed["auroc"]
+    assert (quoted["fleet-anil-least"], quoted["fleet-anil-most"]) == (anil.min(), anil.max())
 
 
 def test_the_best_way_is_bold_and_the_others_say_how_far_they_are():

@@ -21,7 +21,7 @@ MAX_COLUMNS = 88
 
 sys.path.insert(0, str(ROOT / "tools"))
 from execute_notebooks import cell_ids, hidden_in_the_lab, main  # noqa: E402
-from prose_numbers import MARKED, stored_values, updated, values_of_pages  # noqa: E402
+from prose_numbers import MARKED, quoted_values, stored_values, updated, values_of_pages  # noqa: E402
 from prose_numbers import problems as number_problems  # noqa: E402
 
 VOLATILE = {
@@ -267,7 +267,7 @@ def nothing_left_uncompared(nb):
 
 def numbers_are_stored(nb):
     """Every marked number is what its cell stored."""
-    values = stored_values(nb)
+    values = stored_values(nb) | quoted_values()
     return [
         f"cell {i}: {problem}"
         for i, cell in enumerate(nb.cells, 1)

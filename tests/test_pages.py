@@ -157,7 +157,8 @@ def test_reading_time_counts_what_a_reader_sees():
     new = nbformat.v4
     shown = new.new_markdown_cell(
         "# Five plain words are here\n\n:::{note}\n:name: x\nTwo more<!--no-key-->\n:::\n\n$$a=b$$ (label)\n\n"
-        "With {numref}`fig <a>` and $x$.\n\n```{figure} a.svg\n```"
+        "With {numref}`fig <a>` and $x$.\n\n```{figure} a.svg\n```\n\n"
+        ":::{admonition} Proof\n:class: dropdown\n\nFolded words\n\n$$c=d$$\n:::\n"
     )
     code = new.new_code_cell("a = 1\n\nb = 2", metadata={"mystnb": {"figure": {}}})
     solving = new.new_code_cell("d = 4")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import importlib.util
+import os
 import sys
 from pathlib import Path
 
@@ -10,7 +13,17 @@ import pytest
 import torch
 from scipy.stats import norm
 
-from metaad_tutorial import Fleet, NearestNeighbor, metrics
+from metaad_tutorial import (
+    ConvNet,
+    Fleet,
+    Glyphs,
+    NearestNeighbor,
+    PrototypicalDetector,
+    class_tasks,
+    load_images,
+    losses,
+    metrics,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
@@ -64,6 +77,118 @@ def test_the_first_calibration_is_the_packages():
     assert data["cut"] == metrics.rank_threshold(data["scores"], data["share"]) == max(data["scores"])
     picture = play._calibration(data)
     assert picture.count("v9") == data["n"] and picture.count("<circle") == 1 and 'role="img"' in picture
+
+
+def test_the_starts_have_the_losses_and_slopes_of_the_whole_descent():
+    data = play.start()
+
+    def loss(w, name):
+        x, y = (np.array(data[name][key]) for key in "xy")
+        z = w[0] * x + w[1]
+        return np.mean(np.logaddexp(0, z) - y * z)
+
+    def slope(f, w, h=1e-5):
+        return np.array([(f(w + h * e) - f(w - h * e)) / (2 * h) for e in np.eye(2)])
+
+    def descended(w, alpha, steps):
+        for _ in range(steps):
+            w = w - alpha * slope(lambda v: loss(v, "seen"), w)
+        return w
+
+    for check in data["checks"]:
+        way, w = (check["alpha"], check["K"]), np.array(check["w"])
+        end = descended(w, *way)
+        four = [loss(v, name) for name in ("seen", "asked") for v in (w, end)]
+        exact = slope(lambda v, way=way: loss(descended(v, *way), "asked"), w, h=1e-4)
+        wanted = [*end, *four, *exact, *slope(lambda v: loss(v, "asked"), end)]
+        assert np.allclose(check["values"], wanted, rtol=0, atol=1e-4)
+    assert any((data["start"], data["alpha"], data["K"]) == (c["w"], c["alpha"], c["K"]) for c in data["checks"])
+
+
+def test_the_turned_fault_has_the_auroc_of_drawn_scores():
+    data, rng, n = play.fault(), np.random.default_rng(0), 20_000
+    assert np.isclose(norm.cdf(data["delta"] / np.sqrt(2)), data["ceiling"])
+    for check in data["checks"]:
+        points = rng.normal(size=(2, n, check["m"]))
+        points[1, :, 0] += data["delta"] * np.cos(np.deg2rad(check["angle"]))
+        score = points[..., 0] if check["m"] == 1 else np.linalg.norm(points, axis=-1)
+        assert abs(metrics.auroc([0] * n + [1] * n, score.ravel()) - check["auroc"]) < 4 / np.sqrt(6 * n)
+        for at, height in zip(check["at"], check["heights"], strict=True):
+            near = np.mean(np.abs(score[1] - at) < 0.1) / 0.2
+            assert abs(near - height) < 0.01 + 4 * np.sqrt(height / 0.2 / n)
+    assert 0.6 < data["levels"][0] < data["levels"][1] < 0.85
+
+
+def test_the_game_has_the_losses_of_drawn_points():
+    data, rng, n = play.game(), np.random.default_rng(0), 200_000
+    for check in data["checks"]:
+        mu, sigma = check["mu"], check["sigma"]
+
+        def logit(x, mu=mu, sigma=sigma):
+            return torch.as_tensor(norm.logpdf(x, mu, sigma) - norm.logpdf(x))
+
+        drawn = rng.normal(size=n)
+        c, c_virtual = logit(drawn), logit(mu + sigma * drawn[::-1])
+        loss, divergence, other, *slopes = check["values"]
+        wobble = 5 * float(c_virtual.std() + c.std()) / np.sqrt(n)  # a softplus has slope at most 1
+        assert abs(float(losses.discrimination(c, c_virtual)) - loss) < wobble + 1e-9
+        assert abs(float(losses.adversarial(c_virtual)) - other) < wobble + 1e-9
+        assert np.isclose(loss, 2 * np.log(2) - 2 * divergence) and 0 <= divergence < np.log(2) <= other + 1e-9
+        assert np.allclose(check["best"], torch.sigmoid(logit(np.array(check["at"]))), rtol=0, atol=1e-12)
+        assert (mu, sigma) != (0, 1) or np.allclose(slopes, 0)  # G stays where the game is in equilibrium
+    assert any((check["mu"], check["sigma"]) == (0, 1) for check in data["checks"])
+
+
+def test_the_network_of_the_page_is_the_packages_and_does_what_is_said_of_it():
+    data = play.draw()
+    assert (play.WEIGHTS / "draw.js").stat().st_size < 300 * 1024
+    detector, about = play.drawing_network()
+    grey = np.frombuffer(base64.b64decode(data["images"]), np.uint8).reshape(-1, 14, 14) / 255
+    assert len(grey) == data["each"] * len(data["digits"]) >= 20
+    own = detector.fit(grey[:5])
+    assert np.allclose(own.anomaly_score(grey), data["checks"]["scores"][str(data["digits"][0])], rtol=0, atol=1e-6)
+    assert own.threshold_ == 0  # as in the page
+    images = load_images("mnist", 14)
+    tasks = class_tasks(images.X, images.label, normal_shots=5, normal_queries=15, anomalous_queries=15).sample(200, 2)
+    score, labels = detector.score_tasks(tasks)[0], tasks.query_y.numpy()
+    assert abs(metrics.auroc(labels, score).mean() - about["auroc"]) < 0.02
+    assert abs((score > 0)[labels == 0].mean() - about["false_alarms"]) < 0.04
+    assert abs((score > 0)[labels == 1].mean() - about["hits"]) < 0.04
+
+
+def test_weights_are_stored_as_they_are_read(tmp_path, monkeypatch):
+    before = dict(os.environ)
+    spec = importlib.util.spec_from_file_location("drawing", ROOT / "benchmarks" / "drawing.py")
+    drawing = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(drawing)
+    os.environ.clear()
+    os.environ.update(before)
+    network = ConvNet((4, 4, 8), "layer", outputs=6)
+    detector = PrototypicalDetector(network=network, dtype="float32", meta_steps=2, random_state=1)
+    detector.meta_fit(Glyphs(5, 0, 2, 2))
+    drawing.store(detector, {"auroc": 0.5}, tmp_path / "draw.js")
+    monkeypatch.setattr(play, "WEIGHTS", tmp_path)
+    read, about = play.drawing_network()
+    images = load_images("mnist", 14).X[:20]
+    assert about == {"auroc": 0.5}
+    scores = [one.fit(images[:5]).anomaly_score(images) for one in (read, detector)]
+    assert np.allclose(*scores, rtol=0, atol=1e-4)
+
+
+def test_without_a_script_six_images_are_drawn():
+    picture = play._six(play.draw())
+    assert picture.count("<g ") == 6 and picture.count("<rect") > 300 and 'role="img"' in picture
+
+
+@pytest.mark.parametrize(("name", "circles"), [("start", 4), ("fault", 40), ("game", 1)])
+def test_without_a_script_the_first_state_is_drawn(name, circles):
+    data_of, picture = play.FIGURES[name]
+    drawn = picture(data_of())
+    assert drawn.count("<circle") == circles and 'role="img"' in drawn and "nan" not in drawn
+
+
+def test_every_figure_has_a_script():
+    assert {path.stem for path in (ROOT / "book" / "_static" / "play").glob("*.js")} == set(play.FIGURES)
 
 
 def test_every_figure_has_data_a_picture_and_words():

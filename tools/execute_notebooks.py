@@ -66,7 +66,7 @@ def hidden_in_the_lab(nb: nbformat.NotebookNode) -> list[dict]:
 def clean(nb: nbformat.NotebookNode) -> None:
     """Drop what varies between runs and programs; keep what the book uses; bring numbers in the prose up to date."""
     nb.nbformat, nb.nbformat_minor = 4, 5
-    values = prose_numbers.stored_values(nb)
+    values = prose_numbers.stored_values(nb) | prose_numbers.quoted_values()
     for cell in nb.cells:
         if cell.cell_type == "markdown":
             cell.source = prose_numbers.updated(cell.source, values)

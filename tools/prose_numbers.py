@@ -3,7 +3,8 @@
 A cell stores a value with ``glue("ch4-gain", value, display=False)``, and the text says ``0.04<!--ch4-gain:.2f-->``: it
 reads right wherever Markdown is shown. Text that is not one number, with a percent sign or an interval if need be,
 begins with a mark of its own: ``<!--(-->7% to 10%<!--ch10-alarm-->``. On pages of the book the key says which notebook
-stores it, ``<!--04_aadml::ch4-gain:.2f-->``, or that a benchmark does, ``<!--evidence::hand-features:.2f-->``. The key
+stores it, ``<!--04_aadml::ch4-gain:.2f-->``; what a benchmark stores is ``<!--evidence::hand-features:.2f-->`` there
+and in chapters. The key
 ``given`` marks what no cell computes: somebody else's figure, a prediction, an example; ``reading-minutes`` is computed
 from the notebook itself.
 """
@@ -18,6 +19,7 @@ from pathlib import Path
 import nbformat
 import reading_time
 
+ROOT = Path(__file__).resolve().parents[1]
 TEXT = "application/papermill.record/text/plain"
 ONE = r"[-+−]?\d[\d,]*(?:\.\d+)?(?: ?%)?(?: \[[-+]?[\d.]+, [-+]?[\d.]+\])?"
 KEY = r"<!--(?P<key>(?:\w+::)?[a-z][\w-]*)(?::(?P<format>[^<>]*))?-->"
@@ -78,21 +80,25 @@ def problems(text: str, values: dict[str, object]) -> list[str]:
     return found
 
 
-def values_of_pages(root: Path) -> dict[str, object]:
+def quoted_values(root: Path = ROOT) -> dict[str, object]:
+    """What the benchmarks' report quotes, for pages and chapters."""
+    quoted = json.loads((root / "benchmarks" / "results" / "evidence" / "quoted.json").read_text("utf-8"))
+    return {f"evidence::{key}": value for key, value in quoted.items()}
+
+
+def values_of_pages(root: Path = ROOT) -> dict[str, object]:
     """What pages of the book may show: the values of all notebooks, and what the benchmarks' report quotes."""
-    values = {}
+    values = quoted_values(root)
     for path in sorted((root / "notebooks").glob("*.ipynb")):
         own = stored_values(nbformat.read(path, as_version=4))
         values |= {f"{path.stem}::{key}": value for key, value in own.items()}
-    quoted = json.loads((root / "benchmarks" / "results" / "evidence" / "quoted.json").read_text("utf-8"))
-    return values | {f"evidence::{key}": value for key, value in quoted.items()}
+    return values
 
 
 def main() -> None:
     """Bring the numbers on the pages of the book up to date."""
-    root = Path(__file__).resolve().parents[1]
-    values = values_of_pages(root)
-    for path in sorted((root / "book").glob("*.md")):
+    values = values_of_pages()
+    for path in sorted((ROOT / "book").glob("*.md")):
         text = path.read_text("utf-8")
         if (new := updated(text, values)) != text:
             path.write_text(new, "utf-8")

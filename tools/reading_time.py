@@ -1,7 +1,7 @@
 """How long a chapter takes to read, from its words, formulas, code and figures.
 
 The number stands in the box at its head, ``Reading: 45<!--reading-minutes--> minutes``, and is brought up to date like
-every other number of the prose. What a reader finds folded, code and solutions, is not counted.
+every other number of the prose. What a reader finds folded, code, proofs and solutions, is not counted.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ FORMULA = re.compile(r"\$\$.*?\$\$|\\begin\{(\w+\*?)\}.*?\\end\{\1\}", re.DOTALL
 FIGURE = re.compile(r"^`{3,}\{figure\}|^!\[|<!-- play ", re.MULTILINE)
 MARKUP = re.compile(r"(?s:<!--.*?-->)|^[`:]{3,}.*$|^:[\w-]+:.*$|^\([\w-]+\)=$", re.MULTILINE)
 ROLE = re.compile(r"\{[\w:-]+\}`(?:([^`<]*)<)?[^`]*`")
+FOLDED = re.compile(r"^(:{3,})\{admonition\}[^\n]*\n:class: dropdown\n.*?^\1$", re.DOTALL | re.MULTILINE)
 SOLUTION = re.compile(r"\{solution-start\}.*?(?:\{solution-end\}|\Z)", re.DOTALL)
 
 
@@ -26,7 +27,7 @@ def counts(nb) -> dict[str, int]:
         if cell.cell_type == "markdown":
             text = ("{solution-start}" if solving else "") + cell.source
             solving = text.rfind("{solution-start}") > text.rfind("{solution-end}")
-            text = SOLUTION.sub(" ", text)
+            text = FOLDED.sub(" ", SOLUTION.sub(" ", text))
             found["figure"] += len(FIGURE.findall(text))
             text, formulas = FORMULA.subn(" ", text)
             found["formula"] += formulas

@@ -8,16 +8,18 @@ A caption.
 ```
 
 In a notebook a comment stands for it, since other programs do not know the directive: ``<!-- play threshold -->``.
-Without JavaScript, in print and in other formats the static picture and the caption stay. The script is a plain file in
-``_static``, so that a page works from disk.
+Without JavaScript, in print and in other formats the static picture and the caption stay. The scripts are plain files
+in ``_static``, so that a page works from disk: ``play.js`` and, on a page that has the figure, ``play/NAME.js``.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from functools import cache
-from math import exp, pi, sqrt
+from math import cos, exp, pi, sin, sqrt
+from pathlib import Path
 
 from docutils import nodes
 from docutils.parsers.rst import directives
@@ -144,6 +146,171 @@ def promise() -> dict:
     return {"sizes": sizes, "shares": shares, **example, "checks": checks}
 
 
+@cache
+def start() -> dict:
+    """The two sets of figure 5.2, and for some starts, step sizes and numbers of steps what the package says of them.
+
+    Each check has w, alpha, K, and as values: the end of the path, the support loss at w and there, the query loss at w
+    and there, the exact and the first-order gradient.
+    """
+    import torch
+
+    from metaad_tutorial.inner_loop import gradient_step, inner_loop
+    from metaad_tutorial.losses import cross_entropy
+
+    generator = torch.Generator().manual_seed(3)
+
+    def one_sensor(n: int):
+        y = torch.tensor([0.0, 1.0], dtype=torch.float64).repeat_interleave(n)
+        return 1 + 1.5 * y + 0.7 * torch.randn(2 * n, generator=generator, dtype=torch.float64), y
+
+    seen, asked = one_sensor(5), one_sensor(15)
+
+    def loss(w, points):
+        return cross_entropy(w[:, :1] * points[0] + w[:, 1:], points[1]).mean(-1)
+
+    def check(w: list[float], alpha: float, steps: int) -> dict:
+        begin = torch.tensor([w], dtype=torch.float64, requires_grad=True)
+        losses, slopes = [loss(begin, seen), loss(begin, asked)], []
+        for second_order in (True, False):
+            rule = gradient_step(alpha)
+            end = inner_loop(lambda p: loss(p["w"], seen), {"w": begin}, rule, steps, second_order)["w"]
+            slopes.append(torch.autograd.grad(loss(end, asked).sum(), begin)[0])
+        losses = [losses[0], loss(end, seen), losses[1], loss(end, asked)]
+        values = torch.cat([end.flatten(), *losses, *(slope.flatten() for slope in slopes)])
+        return {"w": w, "alpha": alpha, "K": steps, "values": values.tolist()}
+
+    points = {name: {"x": x.tolist(), "y": y.tolist()} for name, (x, y) in (("seen", seen), ("asked", asked))}
+    starts = [[-0.5, -2.6], [-1.0, 0.0], [2.5, 2.0], [3.0, -2.6], [-3.0, -6.0], [5.0, 2.5]]
+    checks = [check(w, alpha, steps) for w in starts for alpha in (0.3, 1.2, 3.0) for steps in (0, 1, 3, 5)]
+    return {**points, "start": starts[0], "alpha": 1.2, "K": 3, "beta": 4, "checks": checks}
+
+
+@cache
+def fault() -> dict:
+    """What a turned fault is worth by the equations fleet-turned and novel-subspace, for whole degrees.
+
+    ``levels`` are mean AUROCs of two methods without experience of faults, over four new directions at 0 and 90
+    degrees: the Mahalanobis distance from ten normal points, and the same with the covariance of other machines.
+    """
+    import numpy as np
+    from scipy.stats import ncf, ncx2, norm
+
+    from metaad_tutorial import EmpiricalBayes, Fleet, Mahalanobis
+    from metaad_tutorial.metrics import auroc
+
+    ceiling, degrees, fleet = 0.97, range(0, 91, 15), Fleet(normal_shots=10, anomalous_shots=0)
+    pooled = EmpiricalBayes(unknown=1.0, random_state=0).meta_fit(fleet.split(random_state=0)[0])
+    unmoved, found = (Mahalanobis(standardize=False), pooled), []
+    for angle, seed in ((angle, seed) for angle in (0, 90) for seed in range(4)):
+        tasks = fleet.turned(angle, seed).split(random_state=0)[2].sample(100, 1)
+        found.append([auroc(tasks.query_y.numpy(), one.score_tasks(tasks)[0]).mean() for one in unmoved])
+    delta, checks = float(np.sqrt(2) * norm.ppf(ceiling)), []
+    for m, angle in ((m, angle) for m in (1, 2, 4, 8) for angle in degrees):
+        share = np.cos(np.deg2rad(angle))
+        nonc = max(1e-12, (delta * share) ** 2)  # SciPy wants it positive
+        value = norm.cdf(share * norm.ppf(ceiling)) if m == 1 else ncf.sf(1, m, m, nonc)
+        at = [0.5, 2.0, 4.0]
+        heights = [norm.pdf(s - delta * share) if m == 1 else 2 * s * ncx2.pdf(s * s, m, nonc) for s in at]
+        checks.append({"m": m, "angle": angle, "auroc": float(value), "at": at, "heights": [float(h) for h in heights]})
+    noise = np.random.default_rng(0).normal(size=(65, 2)).round(2).tolist()  # 40 normal points, 25 faults
+    levels = np.mean(found, 0).tolist()
+    return {"delta": delta, "ceiling": ceiling, "levels": levels, "angle": 60, "noise": noise, "checks": checks}
+
+
+@cache
+def game() -> dict:
+    """For some virtual densities N(mu, sigma) beside the normal N(0, 1) what SciPy's integrals say of the game.
+
+    The values: C's loss against C*, the Jensen-Shannon divergence, G's loss against C*, and its slopes in mu and sigma
+    while C* stands still (chapter 8); and C* at some places.
+    """
+    import numpy as np
+    from scipy.integrate import quad
+    from scipy.stats import norm
+
+    def integral(f, mu, sigma):
+        breaks = sorted({float(c + k * s) for c, s in ((0, 1), (mu, sigma)) for k in (-9, -4, -2, 0, 2, 4, 9)})
+        return sum(quad(f, *ends, epsabs=1e-13, epsrel=1e-12)[0] for ends in itertools.pairwise(breaks))
+
+    def check(mu: float, sigma: float) -> dict:
+        p, g = norm(), norm(mu, sigma)
+
+        def logit(x):
+            return g.logpdf(x) - p.logpdf(x)
+
+        def mixed(x):
+            return np.logaddexp(p.logpdf(x), g.logpdf(x)) - np.log(2)
+
+        def distance(own):
+            return integral(lambda x: own.pdf(x) * (own.logpdf(x) - mixed(x)), mu, sigma)
+
+        def adv(at, width):  # of points that C* does not know of
+            return integral(lambda e: p.pdf(e) * np.logaddexp(0, logit(at + width * e)), 0, 1)
+
+        kl, h = distance(p) + distance(g), 1e-4
+        along, wider = adv(mu + h, sigma) - adv(mu - h, sigma), adv(mu, sigma + h) - adv(mu, sigma - h)
+        values, at = [2 * np.log(2) - kl, kl / 2, adv(mu, sigma), along / (2 * h), wider / (2 * h)], [-3.0, 0.0, 1.5]
+        best, values = [float(1 / (1 + np.exp(-logit(x)))) for x in at], [float(v) for v in values]
+        return {"mu": mu, "sigma": sigma, "values": values, "at": at, "best": best}
+
+    pairs = [(0.0, 1.0), (1.5, 0.7), (-4.0, 0.4), (4.0, 2.0), (-1.0, 2.0), (0.0, 0.4), (2.5, 1.0), (0.3, 1.2)]
+    own = {"start": [2.5, 0.7], "places": [-4, 4], "widths": [0.4, 2], "rate": 0.5}
+    return own | {"checks": [check(mu, sigma) for mu, sigma in pairs]}
+
+
+WEIGHTS = Path(__file__).parents[1] / "_static" / "play" / "data"
+
+
+def drawing_network():
+    """The detector whose weights the page of the figure "draw" loads, trained by benchmarks/drawing.py."""
+    import base64
+
+    import numpy as np
+    import torch
+
+    from metaad_tutorial import ConvNet, Glyphs, PrototypicalDetector
+
+    content = json.loads((WEIGHTS / "draw.js").read_text().split("PLAY.weights = ")[1].rstrip().rstrip(";"))
+    shapes, values = content["shapes"], np.frombuffer(base64.b64decode(content["packed"]), "<f4").astype(float)
+    ends = np.cumsum([np.prod(shape, dtype=int) for shape in shapes.values()])
+    parts = [torch.tensor(part) for part in np.split(values, ends)]
+    channels = tuple(shapes[f"weight{i}"][0] for i in range(len(shapes) // 3))
+    network = ConvNet(channels, "layer", outputs=shapes[f"weight{len(channels)}"][0])
+    detector = PrototypicalDetector(network=network, meta_steps=1, meta_batch=2, random_state=0)
+    detector.meta_fit(Glyphs(5, 0, 2, 2, jitter=2))  # its shape alone counts: all that it learns is replaced
+    meta = detector.meta_
+    meta["start"] = {name: part.reshape(shape) for (name, shape), part in zip(shapes.items(), parts, strict=False)}
+    own = ("log_variance", "share", "log_scale", "bias")
+    meta |= {name: torch.tensor(content[name], dtype=torch.float64) for name in own}
+    meta["scaling"] = {name: torch.full_like(meta["scaling"][name], content[name]) for name in ("location", "scale")}
+    return detector, content["about"]
+
+
+@cache
+def draw() -> dict:
+    """Ready-made drawings, seven handwritten images of each of four digits in 256 grey levels, and what the detector
+    makes of them: eight of its features, and the scores after five images of one digit."""
+    import base64
+
+    import numpy as np
+
+    from metaad_tutorial import load_images
+
+    detector, about = drawing_network()
+    images, digits, each = load_images("mnist", 14), (2, 3, 4, 7), 7
+    rows = np.concatenate([np.flatnonzero(images.label == digit)[:each] for digit in digits])
+    grey = np.round(255 * images.X[rows]).astype(np.uint8)
+    seen = grey / 255
+    phi, scores = detector.embed(seen), {}
+    for i, digit in enumerate(digits):
+        known = seen[i * each : i * each + 5]
+        scores[str(digit)] = detector.fit(known).anomaly_score(seen).tolist()
+    packed = base64.b64encode(grey.tobytes()).decode()
+    checks = {"phi": phi[:, :8].round(7).tolist(), "scores": {k: np.round(v, 7).tolist() for k, v in scores.items()}}
+    return {"digits": digits, "each": each, "images": packed, "about": about, "checks": checks}
+
+
 def _machine(data: dict) -> str:
     """The machine alone as a picture: circles are known to be normal, squares are to be judged."""
     points = [*data["known"], *data["asked"]]
@@ -198,12 +365,113 @@ def _calibration(data: dict) -> str:
     )
 
 
+def _walk(data: dict) -> str:
+    """Contours of the support loss and the inner steps from the start."""
+    import numpy as np
+    from contourpy import contour_generator
+
+    x, y = (np.array(data["seen"][name]) for name in "xy")
+    omega, b = np.linspace(-4, 6, 41), np.linspace(-7, 3, 41)
+    z = omega[:, None] * x + b[:, None, None]
+    height = np.log((np.logaddexp(0, z) - y * z).mean(-1))
+    walk = [np.array(data["start"])]
+    for _ in range(data["K"]):
+        off = 1 / (1 + np.exp(-walk[-1][0] * x - walk[-1][1])) - y
+        walk.append(walk[-1] - data["alpha"] * np.array([(off * x).mean(), off.mean()]))
+
+    def line(points) -> str:
+        return "M" + "L".join(f"{24 * (u + 4):.1f} {24 * (3 - v):.1f}" for u, v in points)
+
+    levels, generator = np.linspace(height.min(), height.max(), 16)[1:-1], contour_generator(omega, b, height)
+    contours = "".join(line(part) for level in levels for part in generator.lines(level))
+    dots = "".join(
+        f'<circle class="play-here" cx="{24 * (u + 4):.1f}" cy="{24 * (3 - v):.1f}" r="{3 if i else 6}"/>'
+        for i, (u, v) in enumerate(walk)
+    )
+    return (
+        '<svg viewBox="0 0 240 240" role="img" aria-label="contours of a loss and steps downhill from a start">'
+        f'<path class="play-contour" d="{contours}"/><path class="play-walk" d="{line(walk)}"/>{dots}</svg>'
+    )
+
+
+def _plane(data: dict) -> str:
+    """Normal points, the known fault, hollow, and the turned one, in the plane of the known and the new direction."""
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        return 92 + 29 * x, 192 - 29 * y
+
+    def triangle(x: float, y: float, kind: str) -> str:
+        return f'<path class="{kind}" d="M{x:.1f} {y - 9:.1f}l8 15h-16z"/>'
+
+    reach, turn = data["delta"], data["angle"] * pi / 180
+    known, new = place(reach, 0), place(reach * cos(turn), reach * sin(turn))
+    dots = "".join(
+        '<circle class="play-normal" cx="{:.1f}" cy="{:.1f}" r="3"/>'.format(*place(*e)) for e in data["noise"][:40]
+    )
+    return (
+        '<svg viewBox="0 0 260 290" role="img" aria-label="normal points, a known fault and a turned one">'
+        f'<path class="play-axis" d="M4 192H256M92 24V286"/>{dots}'
+        f'<path class="play-cut" d="M{new[0]:.1f} {new[1]:.1f}V192"/><path class="play-sees" d="M92 192H{new[0]:.1f}"/>'
+        f"{triangle(*known, 'play-hollow play-faulty')}{triangle(*new, 'play-faulty')}</svg>"
+    )
+
+
+def _bells(data: dict) -> str:
+    """Both densities, with a mark on the virtual one, and below the best C of the two."""
+    mu, sigma = data["start"]
+
+    def bell(x: float, at: float, width: float) -> float:
+        return exp(-(((x - at) / width) ** 2) / 2) / width / sqrt(2 * pi)
+
+    def best(x: float) -> float:
+        return 1 / (1 + bell(x, 0, 1) / max(bell(x, mu, sigma), 1e-300))
+
+    def line(kind: str, place) -> str:
+        points = "L".join(f"{180 + 29 * x:.1f} {place(x):.1f}" for x in (-6 + i / 10 for i in range(121)))
+        return f'<path class="{kind}" d="M{points}"/>'
+
+    return (
+        '<svg viewBox="0 0 360 286" role="img" aria-label="two densities, and below the best discriminator of them">'
+        f'<path class="play-axis" d="M6 146H354M6 262H354"/><path class="play-orbit" d="M6 217H354"/>'
+        f"{line('play-bell', lambda x: 146 - 118 * bell(x, 0, 1))}"
+        f"{line('play-bell play-other', lambda x: 146 - 118 * bell(x, mu, sigma))}"
+        f"{line('play-thick', lambda x: 262 - 90 * best(x))}"
+        f'<circle class="play-faulty" cx="{180 + 29 * mu:.1f}" cy="{146 - 118 * bell(mu, mu, sigma):.1f}" r="7"/></svg>'
+    )
+
+
+def _six(data: dict) -> str:
+    """Five images of one digit, and one of another in a frame."""
+    import base64
+
+    grey, each, size = base64.b64decode(data["images"]), data["each"], 14 * 14
+
+    def image(k: int, left: int) -> str:
+        dots = "".join(
+            f'<rect x="{left + 3 * (i % 14)}" y="{4 + 3 * (i // 14)}" width="3" height="3" '
+            f'fill-opacity="{ink / 255:.2f}"/>'
+            for i, ink in enumerate(grey[k * size : (k + 1) * size])
+            if ink > 12
+        )
+        return f'<g class="play-ink">{dots}</g>'
+
+    pictures = "".join(image(each + i, 4 + 46 * i) for i in range(5)) + image(3 * each, 254)
+    return (
+        '<svg viewBox="0 0 300 50" role="img" aria-label="five handwritten images of one digit, and one of another">'
+        f'{pictures}<rect class="play-frame" x="252" y="2" width="46" height="46"/></svg>'
+    )
+
+
 # Data, static picture, and for notebooks the words for those who cannot see it and the caption.
 FIGURES = {
     "guess": (guess, _machine),
     "threshold": (threshold, _line),
     "promise": (promise, _calibration),
     "step": (step, _support),
+    "start": (start, _walk),
+    "fault": (fault, _plane),
+    "game": (game, _bells),
+    "draw": (draw, _six),
 }
 WORDS = {
     "guess": (
@@ -223,6 +491,36 @@ WORDS = {
         "Drag the filled support points. Fifty steps from scratch chase them; the learnt start knows the direction of "
         "a fault, and one learnt step finds the place. With a step size of your own, can you do as well on all eight "
         "machines?",
+    ),
+    "start": (
+        "Two planes of a weight and a bias with contours: the support loss with the path of the inner steps from a "
+        "start, and the query loss after these steps for each start, with two arrows downhill from the start.",
+        "Drag the start, in either panel. The exact gradient stands at right angles to the contours on the right; the "
+        "first-order one need not. Where do the two part, and what do more or longer inner steps do to the landscape?",
+    ),
+    "fault": (
+        "Normal points in the plane of a known and a new direction, a known fault and one turned by an angle; the "
+        "predicted AUROC for each angle, and the densities of the score.",
+        "Turn the fault, and choose how many directions are known. The score sees the thick part of the known "
+        "direction alone. The curves are predictions for a detector that knows machine and directions; the two "
+        "distances, which have seen no fault, were measured with ten normal points, the pooled one with the covariance "
+        "of other machines.",
+    ),
+    "draw": (
+        "A pad to draw on, the five drawings of one sign as the network sees them, and the score of a further drawing "
+        "on a line with the threshold.",
+        "Draw any sign five times, then the same or another. The network, prototypes after 4,000 steps, has only ever "
+        "seen printed letters. Each drawing becomes an image as in MNIST: scaled into a box of 20 x 20 pixels, drawn "
+        "with a pen of 2.6 pixels, moved so that its centre of mass is the middle of 28 x 28, and averaged over 2 x 2. "
+        "The ready-made digits are from MNIST.",
+    ),
+    "game": (
+        "The density of normal points and that of virtual ones, which can be moved and widened; below them the answer "
+        "of the best discriminator at each place, and beside them its loss, the Jensen-Shannon divergence and the "
+        "generator's loss.",
+        "Drag the triangle, and the round handle for the width. The discriminator is always the best one, "
+        "{eq}`aae-optimal-discriminator`. Where does it know most, and where nothing? (JS, Jensen-Shannon: half the "
+        "sum of both divergences in {eq}`aae-equilibrium`. After a step of G down its loss C is the best one again.)",
     ),
     "threshold": (
         "Ten scores on a line, a threshold, the staircase of the ROC curve and the grid of pairs under it.",
@@ -274,7 +572,17 @@ def _marks(app, docname, source):
     source[0] = MARK.sub(directive, source[0])
 
 
+def _scripts(app, pagename, templatename, context, doctree):
+    """The scripts of a page's figures, after the one that they share."""
+    for name in FIGURES:
+        if f'data-play="{name}"' in context.get("body", ""):
+            if (WEIGHTS / f"{name}.js").exists():
+                app.add_js_file(f"play/data/{name}.js", priority=850)
+            app.add_js_file(f"play/{name}.js", priority=900)
+
+
 def setup(app):
     app.add_directive("play", Play)
+    app.connect("html-page-context", _scripts)
     app.connect("source-read", _marks)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,8 +1,7 @@
-"""Figures of chapter 7: the logit in the plane, means and neighbours, a collapse, letters in the learnt space."""
+"""Figures of chapter 7: images by distance, the logit in the plane, a collapse, rankings and alarms over shots."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 
 import matplotlib.pyplot as plt
@@ -14,41 +13,38 @@ from ..evaluation import Evaluation
 from ..metrics import Interval
 
 
-def planes(rows: Sequence[Sequence[tuple]], score: Callable) -> Figure:
-    """A score of the plane with threshold 0 for each support set, in rows and columns.
+def planes(panels: Mapping[str, tuple[np.ndarray, np.ndarray, Callable]]) -> Figure:
+    """Scores of the plane with threshold 0, two panels in a row.
 
     Args:
-        rows: of panels, each (n, 2) normal and (m, 2) anomalous support points.
-        score: normal points, anomalous points, (k, 2) array -> (k,) scores.
+        panels: title -> (n, 2) normal points, (m, 2) anomalous points, and a score (k, 2) array -> (k,) scores.
     """
-    fig, axes = plt.subplots(len(rows), len(rows[0]), figsize=(6.4, 5.4), sharex=True, sharey=True, squeeze=False)
-    for ax, (normal, odd) in zip(axes.flat, itertools.chain(*rows), strict=True):
-        plots.field(ax, lambda x, n=normal, a=odd: score(n, a, x), (-2.5, 2.5, -2.5, 2.5), threshold=0)
+    rows = -(-len(panels) // 2)
+    fig, axes = plt.subplots(rows, 2, figsize=(6.4, 2.75 * rows), sharex=True, sharey=True, squeeze=False)
+    for ax, (title, (normal, odd, score)) in zip(axes.flat, panels.items(), strict=True):
+        plots.field(ax, score, (-2.5, 2.5, -2.5, 2.5), threshold=0)
         plots.points(ax, np.concatenate([normal, odd]), np.repeat([0, 1], [len(normal), len(odd)]))
         ax.plot(0, 0, "+", color="black", markersize=10)
-        title = f"{len(normal)} normal, {len(odd)} anomalous"
         ax.set(title=title, xlabel="$\\phi_1$", ylabel="$\\phi_2$", aspect="equal")
         ax.label_outer()
     return fig
 
 
-def by_shots(shots: Sequence[int], results: Mapping[str, Sequence[Interval]]) -> Figure:
-    """AUROC against the number of normal images, one panel for each space.
+def by_shots(
+    shots: Sequence[int], ranked: Mapping[str, Sequence[Interval]], alarms: Mapping[str, Sequence[Interval]]
+) -> Figure:
+    """AUROC, on the left, and false alarms at one threshold, on the right, against the number of normal images.
 
     Args:
-        results: "space, rule" -> an interval for each number of images.
+        ranked, alarms: name of a method -> an interval for each number of images.
     """
-    spaces = list(dict.fromkeys(name.partition(", ")[0] for name in results))
-    fig, axes = plt.subplots(1, len(spaces), figsize=(6.4, 3.3), sharey=True, squeeze=False)
-    for ax, space in zip(axes[0], spaces, strict=True):
+    fig, axes = plt.subplots(1, 2, figsize=(6.4, 3.9))
+    for ax, results, label in zip(axes, (ranked, alarms), ("AUROC", "false alarms, threshold kept"), strict=True):
         for name, values in results.items():
-            own, _, rule = name.partition(", ")
-            if own == space:
-                plots.curve(ax, shots, values, "logit of prototypes" if rule == "logit" else rule)
-        plots.counts_axis(ax, shots, "normal images in the support set")
-        ax.set_title(space)
-        ax.legend(loc="lower right")
-    axes[0, 0].set_ylabel("AUROC")
+            plots.curve(ax, shots, values, name)
+        plots.counts_axis(ax, shots, "normal images")
+        ax.set_ylabel(label)
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2))
     return fig
 
 
@@ -70,19 +66,16 @@ def collapse(steps: Sequence[int], paths: Mapping[str, Sequence[tuple[float, Eva
     return fig
 
 
-def clouds(spaces: Mapping[str, np.ndarray]) -> Figure:
-    """Points of several classes in a panel for each space, a marker for each class, crosses at the means.
+def sorted_rows(support, queries, odd: np.ndarray, distances: Mapping[str, np.ndarray], name: str = "normal") -> Figure:
+    """Support images, and below them the queries once for each distance, from near to far, with their frames.
 
     Args:
-        spaces: title -> (classes, n, 2) points.
+        support, queries: (n, h, w) and (k, h, w) images; odd: (k,) whether a query is an anomaly.
+        distances: name of a row -> (k,) distances of the queries.
     """
-    fig, axes = plt.subplots(1, len(spaces), figsize=(6.4, 3.7), squeeze=False)
-    for ax, (name, points) in zip(axes[0], spaces.items(), strict=True):
-        for k, cloud in enumerate(points):
-            look = {"marker": plots.MARKS[k], "edgecolors": plots.COLORS[k], "facecolors": "none"}
-            ax.scatter(*cloud.T, s=20, linewidths=0.9, label=f"letter {k + 1}", **look)
-        ax.plot(*np.mean(points, 1).T, "x", color="black", markersize=9, mew=2)
-        ax.set(title=name, xlabel="first main axis")
-    axes[0, 0].set_ylabel("second main axis")
-    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5, columnspacing=1)
+    fig, axes = plt.subplots(1 + len(distances), len(queries), figsize=(6.4, 0.7 * (1 + len(distances))))
+    plots.images(axes[0], support, labels=np.zeros(len(support)), name=name)
+    for row, (title, distance) in zip(axes[1:], distances.items(), strict=True):
+        order = np.argsort(distance)
+        plots.images(row, queries[order], labels=odd[order], name=title)
     return fig

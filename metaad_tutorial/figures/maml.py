@@ -1,8 +1,8 @@
-"""Figures of chapter 5: the landscape that MAML descends, steps at meta-test, a hidden layer before adaptation."""
+"""The figure of chapter 5: the landscape that MAML descends."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -10,7 +10,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .. import plots
-from ..evaluation import Evaluation
 
 
 def _heights(ax: Axes, axis, loss) -> None:
@@ -45,42 +44,4 @@ def landscapes(axis, support_loss, query_loss, paths, slopes: Mapping[str, np.nd
         right.plot([], [], color=color, linestyle=dash, label=f"−gradient, {name}")
     right.scatter(*paths[0].T, color="black", s=18, zorder=5)
     fig.legend(*right.get_legend_handles_labels(), loc="outside lower right", ncols=2)
-    return fig
-
-
-def by_steps(steps: Sequence[int], results: Mapping[str, Sequence[Evaluation]], trained: int) -> Figure:
-    """AUROC, on the left, and accuracy, on the right, against inner steps; a dotted line at those of training.
-
-    Args:
-        results: name of a method -> its figures at each of the steps.
-    """
-    fig, axes = plt.subplots(1, 2, figsize=(6.4, 3.3), sharey=True)
-    for ax, figure in zip(axes, ("auroc", "accuracy"), strict=True):
-        for name, values in results.items():
-            plots.curve(ax, steps, [result.interval(figure) for result in values], name)
-        ax.axvline(trained, color="black", linestyle=":", linewidth=1)
-        ax.set(xlabel="inner steps at meta-test", xticks=steps[::2])
-        ax.set_title("AUROC" if figure == "auroc" else figure)
-    axes[1].legend(loc="lower right")
-    return fig
-
-
-def hidden_layers(layers: Mapping[str, np.ndarray], digit, held_out: Sequence[int]) -> Figure:
-    """All digits in a panel for each start: grey points for training digits, a marker for each one held out.
-
-    Args:
-        layers: title -> (n, 2) points.
-        digit: (n,) what they are.
-    """
-    fig, axes = plt.subplots(1, len(layers), figsize=(6.4, 3.9), squeeze=False)
-    for ax, (name, layer) in zip(axes[0], layers.items(), strict=True):
-        known = ~np.isin(digit, held_out)
-        ax.scatter(*layer[known].T, s=5, color="0.75", label="training digits", rasterized=True)
-        for value, color, marker in zip(sorted(held_out), plots.COLORS, plots.MARKS, strict=False):
-            own = layer[digit == value]
-            ax.scatter(*own.T, s=20, marker=marker, facecolors="none", edgecolors=color, linewidths=0.8,
-                       label=f"digit {value}", rasterized=True)  # fmt: skip
-        ax.set(title=name, xlabel="first main axis")
-    axes[0, 0].set_ylabel("second main axis")
-    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return fig

@@ -112,6 +112,37 @@ def test_prototype_posterior():
 
 
 @equation(
+    "prototype-related",
+    statement=r"both centers, and the variances of new points, if $c_+$ given $c_-$ is $N(m + r c_-, \zeta_+)$",
+    how="conditioning the joint normal distribution of both centers on all points, for both kinds of support sets",
+)
+def test_prototype_related():
+    rng = np.random.default_rng(2)
+    (low, high), (eta_low, eta_high), r, m = (0.8, 0.5), (0.3, 0.6), 0.7, 1.4
+    # the joint normal distribution of c_- and c_+
+    centers, together = np.array([0, m]), np.array([[low, r * low], [r * low, high + r**2 * low]])
+    for n, k in ((1, 0), (5, 0), (5, 2), (1, 5), (0, 3)):
+        seen = np.repeat([0, 1], [n, k])
+        points = rng.normal(size=n + k) + seen
+        cross, own = together[:, seen], together[np.ix_(seen, seen)] + np.diag(np.where(seen, eta_high, eta_low))
+        gain = cross @ np.linalg.inv(own) if n + k else np.zeros((2, 0))
+        exact = centers + gain @ (points - centers[seen])
+        left = np.diag(together - gain @ cross.T)
+        gamma = 1 / (1 / low + n / eta_low)
+        a = gamma * points[seen == 0].sum() / eta_low
+        prior, told = high + r**2 * gamma, k * high + eta_high
+        gamma_high = 1 / (1 / prior + k / eta_high)
+        c_high = gamma_high * ((m + r * a) / prior + points[seen == 1].sum() / eta_high)
+        gamma_low = 1 / (1 / gamma + r**2 * k / told)
+        c_low = gamma_low * (a / gamma + r * (points[seen == 1].sum() - k * m) / told)
+        assert np.allclose([c_low, c_high], exact, rtol=1e-10) and np.allclose(
+            [gamma_low, gamma_high], left, rtol=1e-10
+        )
+        if not k:
+            assert gamma_low == pytest.approx(gamma) and c_high == pytest.approx(m + r * a)
+
+
+@equation(
     "prototype-logit",
     statement=r"$f = \frac\kappa2\big[d_-^2/\nu_- - d_+^2/\nu_+ + \log(\nu_-/\nu_+)\big] + b$",
     how="scipy's normal log densities at the prototypes, averaged over coordinates; the package's score",
@@ -129,22 +160,6 @@ def test_prototype_logit():
         assert np.allclose(score, kappa / 2 * (d_near / low - d_far / high + np.log(low / high)) + b, atol=1e-12)
         densities = [stats.norm.logpdf(embed(query), c, np.sqrt(v)).mean(1) for c, v in ((near, low), (far, high))]
         assert np.allclose(score, kappa * (densities[1] - densities[0]) + b, rtol=0, atol=1e-12)
-
-
-@equation(
-    "prototype-noise",
-    statement=r"expected squared distance to the mean of $n$ points: $q\eta(1 + 1/n)$, plus $\|c_+ - c_-\|^2$",
-    how="simulation of 40,000 tasks for 1, 3 and 10 points, within 2 %",
-)
-def test_prototype_noise():
-    rng = np.random.default_rng(0)
-    eta, low, high = 0.7, np.zeros(3), np.array([1.0, -2.0, 0.5])
-    for n in (1, 3, 10):
-        mean = low + np.sqrt(eta) * rng.normal(size=(40_000, n, 3)).mean(1)
-        for center in (low, high):
-            query = center + np.sqrt(eta) * rng.normal(size=(40_000, 3))
-            expected = 3 * eta * (1 + 1 / n) + np.sum((center - low) ** 2)
-            assert np.mean(np.sum((query - mean) ** 2, 1)) == pytest.approx(expected, rel=0.02)
 
 
 @equation(

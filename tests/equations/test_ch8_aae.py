@@ -180,6 +180,34 @@ def test_aae_equilibrium():
 
 
 @equation(
+    "aae-disjoint",
+    statement=r"with disjoint supports both divergences from the mixture are $\log 2$, and $\min_C\mathcal{L}_{dis}=0$",
+    how="both divergences and the best loss for distributions on disjoint points, and beside them one that overlaps;"
+    " points against their reconstructions by a decoder: no virtual point leaves its surface, all normal ones do",
+)
+def test_aae_disjoint():
+    rng = np.random.default_rng(0)
+
+    def parts(p, q):
+        mean = (p + q) / 2
+        own = [np.where(a > 0, a * np.log(np.where(a > 0, a, 1) / mean), 0).sum() for a in (p, q)]
+        best = q / (p + q)
+        logs = [np.log(np.where(a > 0, c, 1)) for a, c in ((p, 1 - best), (q, best))]
+        return *own, -(p * logs[0]).sum() - (q * logs[1]).sum()
+
+    for _ in range(20):
+        p, q = np.zeros((2, 9))
+        p[:4], q[4:] = rng.dirichlet(np.ones(4)), rng.dirichlet(np.ones(5))
+        np.testing.assert_allclose(parts(p, q), [np.log(2), np.log(2), 0], atol=1e-12)
+    q[:4], q[4:] = 0.1 * p[:4], 0.9 * q[4:]
+    assert max(parts(p, q)[:2]) < np.log(2) and parts(p, q)[2] > 0
+    X, detector = _aae_points(n=200), _aae(hidden=(), steps=100)  # a plane in five dimensions
+    made = _scaled(detector.virtual_anomalies(X, 0), detector)
+    on, off = (np.linalg.svd(v - made.mean(0), full_matrices=False)[1] for v in (made, _scaled(X, detector)))
+    assert on[2] < 1e-8 * on[0] and off[2] > 1e-3 * off[0]
+
+
+@equation(
     "aae-noise-discriminator",
     statement=r"against noise of density $q$, the logit of $C^*$ is $\log q(x)-\log p(x)$",
     how="the logit of the optimal discriminator of two Gaussians against the logs of their densities",
@@ -194,7 +222,7 @@ def test_aae_noise_discriminator():
 
 @equation(
     "aae-noise",
-    statement=r"$\tilde z=z+s\odot\epsilon$, $\epsilon\sim\mathcal N(0,I)$, in units of $s$",
+    statement=r"$\tilde z=z+s\odot\xi$, $\xi\sim\mathcal N(0,I)$, in units of $s$",
     how="`noisy` and `AAE.virtual_anomalies` against the formula with the same draws; for images, on the pixels",
 )
 def test_aae_noise():

@@ -14,23 +14,23 @@ RNG = np.random.default_rng(0)
 
 def test_planes_are_the_scores_of_their_support_sets():
     one, three = np.zeros((1, 2)), np.ones((3, 2))
-    fig = distance.planes([[(one, three[:0]), (one, three)]], lambda normal, odd, x: x[:, 0] - len(odd))
-    assert [ax.get_title() for ax in fig.axes] == ["1 normal, 0 anomalous", "1 normal, 3 anomalous"]
+    panels = {"one": (one, three[:0], lambda x: x[:, 0]), "both": (one, three, lambda x: x[:, 0] - 3)}
+    fig = distance.planes(panels)
+    assert [ax.get_title() for ax in fig.axes] == ["one", "both"]
     left, right = (ax.images[0].get_array() for ax in fig.axes)
     assert np.allclose(left - 3, right) and len(fig.axes[0].collections) == 2  # the points and the boundary
     assert np.allclose(fig.axes[0].images[0].to_rgba(0.0)[:3], 1, atol=0.01)
 
 
-def test_each_space_has_a_panel_and_each_rule_its_look():
-    values = [Interval(0.7, 0.6, 0.8)] * 2
-    names = ("pixels, mean", "pixels, neighbour", "learnt, mean", "learnt, neighbour", "learnt, logit")
-    fig = distance.by_shots([1, 5], dict.fromkeys(names, values))
-    assert [ax.get_title() for ax in fig.axes] == ["pixels", "learnt"]
-    rules = [[line.get_label() for line in ax.lines] for ax in fig.axes]
-    assert rules == [["mean", "neighbour"], ["mean", "neighbour", "logit of prototypes"]]
-    first, second = (ax.lines[1].get_color() for ax in fig.axes)
-    assert first == second == plots.look("neighbour").color
-    assert fig.axes[1].lines[2].get_color() == plots.look("prototypes").color
+def test_rankings_stand_on_the_left_and_alarms_on_the_right():
+    high, low = [Interval(0.9, 0.8, 1.0)] * 2, [Interval(0.1, 0.0, 0.2)] * 2
+    fig = distance.by_shots([1, 5], {"prototypes": high, "pixels": high}, {"prototypes": low})
+    left, right = fig.axes
+    assert [line.get_label() for line in left.lines] == ["prototypes", "pixels"]
+    assert [line.get_label() for line in right.lines] == ["prototypes"]
+    assert left.lines[0].get_ydata().tolist() == [0.9, 0.9] and right.lines[0].get_ydata().tolist() == [0.1, 0.1]
+    assert left.lines[0].get_color() == right.lines[0].get_color() == plots.look("prototypes").color
+    assert left.get_ylabel() == "AUROC" and "false alarms" in right.get_ylabel()
 
 
 def test_collapse_has_the_variance_on_the_left():
@@ -46,12 +46,13 @@ def test_collapse_has_the_variance_on_the_left():
     assert [text.get_text() for text in fig.legends[0].get_texts()] == ["alone", "pushed"]
 
 
-def test_clouds_have_a_mark_for_each_class_and_a_cross_at_its_mean():
-    spaces = {"before": RNG.normal(size=(5, 8, 2)), "after": RNG.normal(size=(5, 8, 2))}
-    fig = distance.clouds(spaces)
-    for ax, points in zip(fig.axes, spaces.values(), strict=True):
-        assert np.allclose([cloud.get_offsets() for cloud in ax.collections], points)
-        assert np.allclose(np.transpose(ax.lines[0].get_data()), points.mean(1))
-    shapes = {cloud.get_paths()[0].vertices.tobytes() for cloud in fig.axes[0].collections}
-    colors = {cloud.get_edgecolors().tobytes() for cloud in fig.axes[0].collections}
-    assert len(shapes) == len(colors) == 5
+def test_rows_are_sorted_by_their_distance():
+    support, queries = np.zeros((2, 3, 3)), np.arange(4)[:, None, None] / 4 * np.ones((4, 3, 3))
+    odd = np.array([False, True, False, True])
+    fig = distance.sorted_rows(support, queries, odd, {"near": np.arange(4), "far": -np.arange(4)})
+    rows = np.reshape(fig.axes, (3, 4))
+    shown = [[ax.images[0].get_array()[0, 0] for ax in row] for row in rows[1:]]
+    assert shown == [[0, 0.25, 0.5, 0.75], [0.75, 0.5, 0.25, 0]]
+    widths = [[ax.spines["left"].get_linewidth() for ax in row] for row in rows[1:]]
+    assert widths == [[1.2, 3, 1.2, 3], [3, 1.2, 3, 1.2]]
+    assert [row[0].get_ylabel() for row in rows] == ["normal", "near", "far"] and not rows[0, 3].images

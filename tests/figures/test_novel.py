@@ -11,6 +11,8 @@ from metaad_tutorial.metrics import Interval
 
 RNG = np.random.default_rng(0)
 VALUES = [Interval(0.9, 0.8, 0.95), Interval(0.5, 0.4, 0.6)]
+CENTRES = np.array([[0, 0], [3, 0], [1.5, 2.6]])
+CLOUDS = dict(zip(("normal", "known", "turned"), RNG.normal(size=(3, 9, 2)) + CENTRES[:, None], strict=True))
 
 
 def test_planes_show_the_support_set_filled():
@@ -24,54 +26,41 @@ def test_planes_show_the_support_set_filled():
     assert len(fig.legends[0].get_texts()) == len(fig.legends[0].legend_handles) == 3
 
 
-def test_cosines_have_the_colour_of_their_method():
-    values = {"one-class MAML": RNG.uniform(-1, 1, 50), "MAML, few-shot": np.full(9, 0.5), "random start": np.zeros(5)}
-    fig = novel.cosines(values)
-    assert [ax.get_title() for ax in fig.axes] == [*values, ""]
-    for ax, (name, found) in zip(fig.axes, values.items(), strict=False):
-        assert sum(bar.get_height() for bar in ax.patches) == len(found)
-        assert ax.lines[0].get_xdata()[0] == found.mean()
-        assert to_hex(ax.patches[0].get_facecolor()) == plots.look(name, 3).color
-
-
 def test_a_turned_fault_is_hollow():
-    centres = np.array([[0, 0], [3, 0], [1.5, 2.6]])
-    points = dict(zip(("normal", "known", "turned"), RNG.normal(size=(3, 9, 2)) + centres[:, None], strict=True))
-    (ax,) = novel.turned_fault(points, centres).axes
-    normal, known, turned = ax.collections
-    colors = [to_hex(cloud.get_edgecolors()[0]).upper() for cloud in ax.collections]
+    left, _ = novel.turned(CLOUDS, CENTRES, {}, [0, 90], [0.97, 0.5]).axes
+    normal, known, turned = left.collections
+    colors = [to_hex(cloud.get_edgecolors()[0]).upper() for cloud in left.collections]
     assert colors == [plots.NORMAL, plots.ANOMALY, plots.ANOMALY]
     assert len(known.get_facecolors()) == len(normal.get_facecolors()) == 1 and not len(turned.get_facecolors())
-    assert ax.lines[0].get_xdata()[0] == 1.5 and len(ax.texts) == 2  # the boundary, two arrows
+    assert left.lines[0].get_xdata()[0] == 1.5 and len(left.texts) == 2  # the boundary, two arrows
 
 
 def test_who_was_shown_faults_is_hollow_and_who_was_not_has_no_line():
-    results = {"AADML, 10 normal": ([0, 90], VALUES), "AADML, 5 + 2 faults": ([0, 90], VALUES)}
-    fig = novel.over_angles(results | {"Mahalanobis": ([0, 90], VALUES)}, [0, 90], [0.97, 0.5])
-    (ax,) = fig.axes
-    marks = [bars.lines[0] for bars in ax.containers]
-    assert [mark.get_markerfacecolor() for mark in marks[:2]] == [plots.look("AADML").color, "white"]
+    results = {"MAML, 10 normal": ([0, 90], VALUES), "AADML, 5 + 2 faults": ([0, 90], VALUES)}
+    fig = novel.turned(CLOUDS, CENTRES, results | {"Mahalanobis": ([0, 90], VALUES)}, [0, 90], [0.97, 0.5])
+    _, right = fig.axes
+    marks = [bars.lines[0] for bars in right.containers]
+    assert [mark.get_markerfacecolor() for mark in marks[:2]] == [plots.look("MAML").color, "white"]
     assert all(np.allclose(mark.get_ydata(), [0.9, 0.5]) for mark in marks)
-    solid = [line for line in ax.lines if line.get_linestyle() != "None" and len(line.get_xdata()) == 2]
+    solid = [line for line in right.lines if line.get_linestyle() != "None" and len(line.get_xdata()) == 2]
     assert len(solid) == 3  # the prediction, Mahalanobis, chance
-    assert ax.get_legend_handles_labels()[1] == ["predicted", *results, "Mahalanobis"]
+    assert [text.get_text() for text in fig.legends[0].get_texts()] == ["predicted", *results, "Mahalanobis"]
 
 
-def test_variety_points_at_a_typical_fault_of_each_specialist():
-    curves = {2: [0.9, 0.5], 16: [0.7, 0.7]}
-    (ax,) = novel.variety([0, 90], dict.fromkeys(curves, VALUES), [0, 90], curves, {2: (69.0, 0.6)}).axes
-    (typical,) = [text for text in ax.texts if text.get_text() == "typical"]
-    assert np.allclose(typical.xy, (69.0, 0.61)) and typical.get_color() == plots.COLORS[0]
+def test_variety_draws_a_line_and_marks_for_each_size():
+    lines = {2: ([0, 45, 90], [0.9, 0.7, 0.5]), 16: ([0, 90], [0.7, 0.6])}
+    (ax,) = novel.variety([0, 90], dict.fromkeys(lines, VALUES), lines).axes
+    drawn = [line for line in ax.lines if line.get_linestyle() != "None" and len(line.get_xdata()) == len(lines[2][0])]
+    assert np.allclose(drawn[0].get_ydata(), lines[2][1]) and len(ax.containers) == 2
+    assert [to_hex(bars.lines[0].get_color()).upper() for bars in ax.containers] == list(plots.COLORS[:2])
     assert ax.get_legend_handles_labels()[1] == ["m = 2", "m = 16"]
 
 
-def test_large_letters_stand_under_their_titles():
-    fig = novel.large_letters({"a": "0.8", "b": "0.9", "a  b": "0.7", "c": "0.6"})
-    shown = [(ax.texts[0].get_text(), ax.get_title()) for ax in fig.axes if ax.texts]
-    assert shown == [("a", "0.8"), ("b", "0.9"), ("a  b", "0.7"), ("c", "0.6")]
-
-
-def test_reliability_is_seen_against_the_diagonal():
-    (ax,) = novel.reliability({"valid": ([0.1, 0.9], [0.2, 0.8]), "new": ([0.1, 0.9], [0.0, 1.0])}).axes
-    assert ax.lines[0].get_xydata().tolist() == [[0, 0], [1, 1]]
-    assert ax.lines[1].get_xydata().tolist() == [[0.1, 0.2], [0.9, 0.8]] and ax.get_aspect() == 1
+def test_novelties_mark_what_stands_in_the_right_panel_alone():
+    both = {"classifier features": VALUES, "one-class MAML": VALUES}
+    fig = novel.novelties([1, 5], both, [1, 2], both | {"features, jitter 2": VALUES})
+    left, right = fig.axes
+    shown = [line for line in right.lines if line.get_marker() != "None"]
+    assert [line.get_markerfacecolor() for line in shown] == [*(plots.look(name).color for name in both), "white"]
+    assert all(np.allclose(line.get_ydata(), [0.9, 0.5]) for line in [*left.lines, *shown])
+    assert [text.get_text() for text in fig.legends[0].get_texts()] == [*both, "features, jitter 2"]

@@ -3,14 +3,14 @@
 //   node check_play.mjs [--self-test] HTML_FOLDER
 //
 // A figure fails if its script raises an error, if a number that the page computes differs from the package's by more
-// than 1e-6, if what a reader does has another effect than it should, if axe-core finds a violation at any stage, or if
+// than 1e-6 (1e-4 for the network's), if what a reader does has another effect than it should, if axe-core finds a violation at any stage, or if
 // there is no static picture without a script. A page may not lack a figure that it should have. --self-test breaks a page in each of these ways and expects it found.
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
-import { AXE, start } from "./browser.mjs";
+import { AXE, start as launch } from "./browser.mjs";
 
 const WAYS = [
   { name: "mouse", viewport: { width: 1280, height: 900 }, colorScheme: "light" },
@@ -99,6 +99,20 @@ async function threshold(page, figure, way, say) {
   await axe(page, figure, say);
 }
 
+/** Move a handle: by some pixels, or where keys are used by eight presses of one. */
+async function move(page, handle, way, [right, down], key) {
+  await handle.scrollIntoViewIfNeeded();
+  if (way.keys) {
+    for (let i = 0; i < 8; i++) await handle.press(key);
+    return;
+  }
+  const box = await handle.boundingBox(), [x, y] = [box.x + box.width / 2, box.y + box.height / 2];
+  await page.mouse.move(x, y);
+  await page.mouse.down();
+  await page.mouse.move(x + right, y + down, { steps: 5 });
+  await page.mouse.up();
+}
+
 /** Play "One learnt step": compare its scores, go through the ways, move a support point, take another machine. */
 async function step(page, figure, way, say) {
   const data = JSON.parse(await figure.locator("script").textContent());
@@ -117,18 +131,7 @@ async function step(page, figure, way, say) {
     if (!now.includes(`${right} of ${one.qy.length} query points right`)) say(`${words}: expected ${right}, got "${now}"`);
   }
   const area = figure.locator(".play-alarm"), before = await area.getAttribute("points");
-  const handle = figure.locator(".play-handle").first();
-  await handle.scrollIntoViewIfNeeded();
-  if (way.keys) {
-    await handle.focus();
-    for (let i = 0; i < 8; i++) await page.keyboard.press("ArrowUp");
-  } else {
-    const box = await handle.boundingBox(), [x, y] = [box.x + box.width / 2, box.y + box.height / 2];
-    await page.mouse.move(x, y);
-    await page.mouse.down();
-    await page.mouse.move(x + 30, y - 40, { steps: 5 });
-    await page.mouse.up();
-  }
+  await move(page, figure.locator(".play-handle").first(), way, [30, -40], "ArrowUp");
   if ((await area.getAttribute("points")) === before) say("a moved support point moves no boundary");
   await figure.locator("button", { hasText: "my step size" }).click();
   if (await figure.locator("input").isHidden()) say("there is no slider for the step size");
@@ -189,8 +192,176 @@ async function promise(page, figure, way, say) {
   await says("starting again", start);
 }
 
-const FIGURES = { guess, threshold, promise, step };
-const WHERE = { intro: ["guess"], "01_scores": ["threshold", "promise"], "02_tasks": ["guess"], "04_aadml": ["step"] };
+/** Play "Drag the start": compare its figures, move the start in both panels, take outer steps, change K and alpha. */
+async function start(page, figure, way, say) {
+  const data = JSON.parse(await figure.locator("script").textContent());
+  const stage = figure.locator(".play-stage"), told = figure.locator(".play-told");
+  const apart = await stage.evaluate((stage, checks) =>
+    Math.max(...checks.flatMap(({ w, alpha, K, values }) => stage.playFigures.at(w, alpha, K).map((v, i) => Math.abs(v - values[i])))), data.checks);
+  if (!(apart < 1e-6)) say(`path, losses or gradients differ from the package's by ${apart}`);
+  const now = () => stage.evaluate((stage) => stage.playFigures.start());
+  const words = () => told.textContent(), first = await words();
+  for (const i of [0, 1]) {
+    const before = await now();
+    await move(page, figure.locator(".play-handle").nth(i), way, [40, -30], "ArrowUp");
+    const after = await now();
+    if (!(after[1] > before[1])) say(`panel ${i}: the start does not move up: ${before} to ${after}`);
+  }
+  await figure.locator("button", { hasText: "Start again" }).click();
+  if ((await words()) !== first) say(`starting again: expected "${first}", got "${await words()}"`);
+  const own = data.checks.find(({ w, alpha, K }) => `${[w, alpha, K]}` === `${[data.start, data.alpha, data.K]}`).values;
+  for (const [name, at] of [["exact", 6], ["first order", 8]]) {
+    await figure.locator("button", { hasText: "Start again" }).click();
+    await figure.locator("button", { hasText: `Outer step, ${name}` }).click();
+    const moved = await now(), wanted = data.start.map((v, j) => v - data.beta * own[at + j]);
+    if (!(Math.hypot(moved[0] - wanted[0], moved[1] - wanted[1]) < 1e-6)) say(`outer step, ${name}: to ${moved}, not to ${wanted}`);
+  }
+  await axe(page, figure, say);
+  const landscape = () => figure.locator(".play-contour").nth(1).getAttribute("d"), before = await landscape();
+  await figure.locator("input").nth(1).press("Home");
+  if ((await landscape()) === before) say("other numbers of steps have the same landscape");
+  if (!(await words()).includes("gradient: 0° apart")) say(`without a step the gradients differ: ${await words()}`);
+}
+
+/** Play "Turn the fault": compare its predictions, turn the fault to 0 degrees and back, know more directions. */
+async function fault(page, figure, way, say) {
+  const data = JSON.parse(await figure.locator("script").textContent());
+  const told = figure.locator(".play-told"), handle = figure.locator(".play-handle");
+  const apart = await figure.locator(".play-stage").evaluate((stage, checks) =>
+    Math.max(...checks.flatMap(({ m, angle, auroc, at, heights }) => [
+      Math.abs(stage.playFigures.auroc(m, angle) - auroc), ...at.map((s, i) => Math.abs(stage.playFigures.density(m, angle, s) - heights[i])),
+    ])), data.checks);
+  if (!(apart < 1e-6)) say(`predictions or densities differ from SciPy's by ${apart}`);
+  const says = async (what, ...texts) => {
+    const now = await told.textContent();
+    for (const text of texts) if (!now.includes(text)) say(`${what}: expected "${text}", got "${now}"`);
+  };
+  const angle = async () => Number(await handle.getAttribute("aria-valuenow"));
+  await move(page, handle, way, [30, 40], "ArrowDown");
+  if (!((await angle()) < data.angle)) say(`the fault turned down stands at ${await angle()} degrees`);
+  for (let i = 0; i < 90; i++) await handle.press("ArrowUp");
+  await says("perpendicular", "at 90°: AUROC 0.50", "no longer pays");
+  await axe(page, figure, say);
+  for (let i = 0; i < 90; i++) await handle.press("ArrowLeft");
+  for (const m of [8, 4, 2, 1]) {
+    await figure.locator("button", { hasText: `m = ${m}` }).click();
+    await says(`m = ${m}`, `at 0°: AUROC ${data.checks.find((c) => c.m === m && !c.angle).auroc.toFixed(2)}`, "Experience of faults pays");
+  }
+}
+
+/** Play "The game": compare its figures, move and widen the virtual density, put it on the normal one, let G walk there. */
+async function game(page, figure, way, say) {
+  const data = JSON.parse(await figure.locator("script").textContent());
+  const stage = figure.locator(".play-stage"), told = figure.locator(".play-told"), row = figure.locator(".play-result tr").nth(1);
+  const apart = await stage.evaluate((stage, checks) =>
+    Math.max(...checks.flatMap(({ mu, sigma, values, at, best }) => [
+      ...stage.playFigures.game(mu, sigma).map((v, i) => Math.abs(v - values[i])), ...at.map((x, i) => Math.abs(stage.playFigures.best(mu, sigma, x) - best[i])),
+    ])), data.checks);
+  if (!(apart < 1e-6)) say(`losses, divergence, slopes or C* differ from SciPy's by ${apart}`);
+  const now = () => stage.evaluate((stage) => stage.playFigures.now());
+  const press = async (name) => {
+    const button = figure.locator("button", { hasText: name });
+    if (way.keys) await button.press("Enter");
+    else if (way.hasTouch) await button.tap();
+    else await button.click();
+  };
+  const first = await told.textContent(), [mu, sigma] = await now();
+  await move(page, figure.locator(".play-handle").nth(0), way, [-60, 0], "ArrowLeft");
+  const moved = await now();
+  if (!(moved[0] < mu - 0.5 && moved[1] === sigma)) say(`the virtual density moved left stands at ${moved}`);
+  await move(page, figure.locator(".play-handle").nth(1), way, [25, 0], "ArrowRight");
+  const widened = await now();
+  if (!(widened[1] > sigma + 0.3 && widened[0] === moved[0])) say(`the virtual density widened stands at ${widened}`);
+  await axe(page, figure, say);
+  await press("Start again");
+  if ((await told.textContent()) !== first) say(`starting again: expected "${first}", got "${await told.textContent()}"`);
+  const before = (await stage.evaluate((stage) => stage.playFigures.game(...stage.playFigures.now())))[2];
+  await press("A step of G");
+  if (!((await stage.evaluate((stage) => stage.playFigures.game(...stage.playFigures.now())))[2] < before)) say("a step of G does not lower its loss");
+  for (let i = 0; i < 40; i++) await press("A step of G");
+  const [at, width] = await now();
+  if (!(Math.hypot(at, width - 1) < 0.01)) say(`after forty steps G stands at ${at}, ${width}`);
+  await press("Onto the normal one");
+  if (!(await told.textContent()).includes("flat")) say(`on the normal density: "${await told.textContent()}"`);
+  if ((await row.textContent()) !== "here1.390.000.69") say(`on the normal density: losses ${await row.textContent()}`);
+}
+
+/** Play "Draw five, then draw another": compare features and scores, then twenty drawings, by strokes or ready-made. */
+async function draw(page, figure, way, say) {
+  const data = JSON.parse(await figure.locator("script").textContent());
+  const stage = figure.locator(".play-stage"), told = figure.locator(".play-told");
+  const [images, apart] = await stage.evaluate((stage, { digits, each, checks }) => {
+    const { samples, embed, score } = stage.playFigures, phi = samples.map(embed);
+    const gaps = phi.flatMap((own, k) => checks.phi[k].map((v, j) => Math.abs(v - own[j])));
+    digits.forEach((digit, i) => {
+      const known = phi.slice(i * each, i * each + 5);
+      phi.forEach((own, k) => gaps.push(Math.abs(score(known, own) - checks.scores[digit][k])));
+    });
+    return [samples.length, Math.max(...gaps)];
+  }, data);
+  if (images < 20) say(`only ${images} images to compare`);
+  if (!(apart < 1e-4)) say(`features or scores differ from the package's by ${apart}`);
+  const press = async (button) => {
+    if (way.keys) await button.press("Enter");
+    else if (way.hasTouch) await button.tap();
+    else await button.click();
+  };
+  const named = (name) => figure.locator("button", { hasText: name }), words = () => told.textContent(), first = await words();
+  const kept = () => stage.evaluate((stage) => stage.playFigures.now().known);
+  const decision = async () => (await words()).match(/Score (.[\d.]*), .*threshold 0: (another|the same) sign/);
+  if (!(await named("Keep it").isDisabled())) say("one can keep nothing");
+  let right = 0;
+  if (way.keys) {
+    const own = 1, turns = data.digits.map(() => 0);
+    const take = async (i) => {
+      await press(figure.locator(`button[aria-label="take a handwritten ${data.digits[i]}"]`));
+      return i * data.each + (turns[i]++ % data.each);
+    };
+    for (let i = 0; i < 5; i++) await take(own);
+    if ((await kept()) !== 5) say(`${await kept()} of five drawings are kept`);
+    for (let i = 0; i < 20; i++) {
+      const wanted = data.checks.scores[data.digits[own]][await take(i % data.digits.length)], found = await decision();
+      if (!found) say(`no decision about a ready-made drawing: ${await words()}`);
+      else if (Math.abs(Number(found[1].replace("\u2212", "-")) - wanted) > 0.006 || (found[2] === "another") !== wanted > 0)
+        say(`a ready-made drawing: expected ${wanted.toFixed(2)}, got "${found[0]}"`);
+    }
+  } else {
+    const pad = figure.locator(".play-pad");
+    let seed = 1; // places wobble, the same ones each time
+    const wobble = () => ((seed = (seed * 16807) % 2147483647) / 2147483647 - 0.5) * 0.07;
+    const seven = [[0.25, 0.22], [0.5, 0.2], [0.75, 0.22], [0.62, 0.5], [0.5, 0.82]];
+    const ring = Array.from({ length: 13 }, (_, i) => [0.5 + 0.28 * Math.sin((i * Math.PI) / 6), 0.5 - 0.28 * Math.cos((i * Math.PI) / 6)]);
+    await pad.scrollIntoViewIfNeeded();
+    for (let i = 0; i < 20; i++) {
+      const box = await pad.boundingBox(), other = i >= 5 && i % 2 === 1;
+      const points = (other ? ring : seven).map(([x, y]) => [box.x + (x + wobble()) * box.width, box.y + (y + wobble()) * box.height]);
+      await page.mouse.move(...points[0]);
+      await page.mouse.down();
+      for (const point of points) await page.mouse.move(...point, { steps: 3 });
+      await page.mouse.up();
+      if (i < 5) {
+        await press(named("Keep it"));
+        if ((await kept()) !== i + 1) say(`${await kept()} of ${i + 1} drawings are kept`);
+        continue;
+      }
+      const found = await decision();
+      if (!found) say(`no decision about a drawing: ${await words()}`);
+      else if ((found[2] === "another") === other) right += 1;
+      if ((await figure.locator(".play-nearest").count()) !== 1) say("no nearest drawing");
+      if (i < 19) await press(named("Wipe"));
+    }
+    if (right < 13) say(`of 15 drawings, sevens and rings after five sevens, ${right} are judged right`);
+  }
+  await axe(page, figure, say);
+  await press(named("Start again"));
+  if ((await words()) !== first) say(`starting again: expected "${first}", got "${await words()}"`);
+}
+
+const FIGURES = { guess, threshold, promise, step, start, fault, game, draw };
+const WHERE = {
+  intro: ["guess", "draw"], "01_scores": ["threshold", "promise"], "02_tasks": ["guess"], "04_aadml": ["step"], "05_maml": ["start"],
+  "06_novel": ["fault"], "07_learn": ["draw"], "08_adversarial": ["game"],
+};
 
 /** Figures that a page should have and lacks. */
 const lacking = (page, html) =>
@@ -224,7 +395,7 @@ async function play(browser, file) {
   const page = await bare.newPage();
   await page.goto(pathToFileURL(file).href);
   for (const figure of await page.locator("figure.play").all())
-    if (!(await figure.locator(".play-stage svg circle").count())) problems.push("no picture without a script");
+    if (!(await figure.locator(".play-stage svg :is(circle, rect)").count())) problems.push("no picture without a script");
   await bare.close();
   return problems;
 }
@@ -235,14 +406,15 @@ const pages = fs
   .readdirSync(root, { recursive: true })
   .map(String)
   .filter((f) => f.endsWith(".html") && fs.readFileSync(path.join(root, f), "utf8").includes('<figure class="play"'));
-const browser = await start();
+const browser = await launch();
 let failed = pages.length ? 0 : 1;
 if (!pages.length) console.error("no page has a figure to play with");
 if (values["self-test"]) {
   // The pages of the figures, broken in one way each.
   const read = (name) => fs.readFileSync(path.join(root, pages.find((f) => f.includes(name))), "utf8");
-  const html = read("intro"), roc = read("01_scores"), plane = read("04_aadml");
-  const script = fs.readFileSync(path.join(root, "_static", "play.js"), "utf8");
+  const html = read("intro").replace(/<figure class="play" id="play-draw".*?<\/figure>/s, ""), roc = read("01_scores"), plane = read("04_aadml"), maml = read("05_maml"), novel = read("06_novel"), aae = read("08_adversarial"), letters = read("07_learn");
+  const scripts = ["play.js", ...Object.keys(FIGURES).map((name) => `play/${name}.js`)];
+  const texts = scripts.map((name) => fs.readFileSync(path.join(root, "_static", name), "utf8"));
   const breaks = {
     sound: [(h) => h, (s) => s, null],
     number: [(h) => h.replace(/"neighbour":\[/, '"neighbour":[9'), (s) => s, /differ/],
@@ -259,6 +431,26 @@ if (values["self-test"]) {
     draws: [() => roc, (s) => s.replace("rates.push(tail(cutOf(scores)));\n      }", "rates.push(tail(cutOf(scores)) / 2);\n      }"), /mean rate/],
     cannot: [() => roc, (s) => s.replace("share * (n + 1) >= 1 - 1e-9", "true"), /too much/],
     handle: [() => plane, (s) => s.replace("points[i] = back(", "back("), /moved support/],
+    hessian: [() => maml, (s) => s.replace("bend = p * (1 - p)", "bend = p * p"), /gradients differ/],
+    outer: [() => maml, (s) => s.replace("data.beta * slope", "slope"), /outer step, exact/],
+    panels: [() => maml, (s) => s.replace("draggable(handle, picture, (p) => to(back(p)), (way) =>", "draggable(handle, picture, () => 0, () => 0 && "), /panel 1/],
+    landscape: [() => maml, (s) => s.replace("landscape((w) => meta(w, data, a, K).loss)", "landscape((w) => slopes(w, data.asked).loss)"), /same landscape/],
+    chance: [() => novel, (s) => s.replace("sum += weight * (1 - below)", "sum += weight * below"), /SciPy/],
+    density: [() => novel, (s) => s.replace("term *= (s * s) / 2 / i", "term *= (s * s) / i"), /SciPy/],
+    turned: [() => novel, (s) => s.replace("turn(angle + right - down)", "turn(angle)").replace("turn((Math.atan2(oy - v", "turn((Math.atan2(v - oy"), /turned down|perpendicular/],
+    pays: [() => novel, (s) => s.replace("now > single", "now > 0"), /perpendicular/],
+    integral: [() => aae, (s) => s.replace("g * softplus(-l);", "g * softplus(l);"), /SciPy/],
+    best: [() => aae, (s) => s.replace("logBell(x, mu, sigma) - logBell(x, 0, 1)", "logBell(x, 0, 1) - logBell(x, mu, sigma)"), /SciPy/],
+    moved: [() => aae, (s) => s.replace("set(at === null ? mu + more : at, sigma)", "set(mu, sigma)"), /moved left/],
+    widened: [() => aae, (s) => s.replace("sigma + more : at - mu", "sigma : sigma"), /widened/],
+    walk: [() => aae, (s) => s.replace("set(mu - rate * along", "set(mu + rate * along"), /step of G|forty/],
+    flat: [() => aae, (s) => s.replace("() => set(0, 1)", "() => set(0, 1.3)"), /on the normal/],
+    pixels: [() => letters, (s) => s.replace("2 * r + a - 1", "2 * r + a"), /features or scores/],
+    prior: [() => letters, (s) => s.replace("seen.length / within[k]", "1 / within[k]"), /features or scores/],
+    kept: [() => letters, (s) => s.replace("known.push({", "known.splice(0, 1, {"), /drawings are kept/],
+    strokes: [() => letters, (s) => s.replace("stroke.push(point);", ""), /judged right/],
+    decides: [() => letters, (s) => s.replace('value > 0 ? "another sign"', 'value > 40 ? "another sign"'), /ready-made|judged right/],
+    ready: [() => letters, (s) => s.replace("turns[i]++ %", "turns[i] %"), /ready-made/],
     picture: [(h) => h.replace(/<div class="play-stage">.*?<\/svg>/s, '<div class="play-stage">'), (s) => s, /picture/],
   };
   const without = lacking("01_scores", roc.replace('data-play="promise"', ""));
@@ -269,7 +461,7 @@ if (values["self-test"]) {
   fs.mkdirSync(path.join(folder, "book"));  // both pages lie one folder deep
   for (const [name, [page, code, wanted]] of Object.entries(breaks)) {
     fs.writeFileSync(path.join(folder, "book", "page.html"), page(html));
-    fs.writeFileSync(path.join(folder, "_static", "play.js"), code(script));
+    scripts.forEach((name, i) => fs.writeFileSync(path.join(folder, "_static", name), code(texts[i])));
     const found = await play(browser, path.join(folder, "book", "page.html"));
     const right = wanted ? found.some((text) => wanted.test(text)) : !found.length;
     console.log(`${right ? "ok  " : "FAIL"} ${name.padEnd(8)} ${found[0] ?? "finds nothing"}`);
