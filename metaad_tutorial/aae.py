@@ -30,7 +30,7 @@ class AAE(AdaptingDetector):
 
     An encoder E and a decoder D learn what normal points have in common, a discriminator C learns to tell them from
     virtual anomalies, and the score joins C's logit and the reconstruction error. In the literal game a generator G
-    makes the virtual anomalies, and C is driven to 1/2 (equation ``aae-equilibrium``); the default puts noise in its
+    makes the virtual anomalies, and C swings (equation ``aae-disjoint``); the default puts noise in its
     place. Of a point (n, d), C sees the code; of an image, which is a point (n, h, w) or what a `network` reads, the
     pixels, which share one location and scale.
 
