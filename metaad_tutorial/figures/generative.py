@@ -1,4 +1,4 @@
-"""Figures of chapter 9: known and new faults of a machine, what each detector trades, virtual anomalies."""
+"""Figures of chapter 9: known and new faults of a machine, what each detector trades, invented anomalies."""
 
 from __future__ import annotations
 
@@ -37,18 +37,21 @@ def machine(scores: Mapping[str, Callable], support, known, new) -> Figure:
     return fig
 
 
-def tradeoff(best, shares: Mapping[float, Sequence], others: Mapping[str, Sequence]) -> Figure:
-    """AUROC for new faults over that for known ones: the best curve, MetaAAE at several shares, other methods.
+def tradeoff(best, shares: Mapping[float, Sequence], others: Mapping[str, Sequence], who: str) -> Figure:
+    """AUROC for new faults over that for known ones: the best curve, one method at several shares, other methods.
 
     Args:
         best: (n, 2) points of the curve.
-        shares: kappa -> AUROC of each machine for known and for new faults; others: name -> the same.
+        shares: kappa -> AUROC of each machine for known and for new faults, of the method `who`.
+        others: name -> the same.
+        who: the method with a share.
     """
-    fig, ax = plt.subplots(figsize=(6.4, 4.6))
-    ax.plot(*np.transpose(best), color="black", linewidth=1.4, label="best for this hedge")
+    fig, ax = plt.subplots(figsize=(6.4, 4.4))
+    ax.plot(*np.transpose(best), color="black", linewidth=1.4, label="who knows the fleet")
     for k, (kappa, pair) in enumerate(shares.items()):
-        known, new = _cross(ax, pair, "MetaAAE, share κ", named=k == 0)
-        ax.annotate(f"κ={kappa:g}", (known.mean, new.mean), xytext=(6, 5), textcoords="offset points", fontsize=9)
+        known, new = _cross(ax, pair, who, named=k == 0)
+        ax.annotate(f"κ={kappa:g}", (known.mean, new.mean), xytext=(-4, -13), textcoords="offset points", fontsize=9,
+                    ha="right")  # fmt: skip
     for name, pair in others.items():
         known, new = _cross(ax, pair, name)
         ax.annotate(name, (known.low, new.mean), xytext=(-4, 0), textcoords="offset points", ha="right", va="center",
@@ -67,37 +70,56 @@ def _cross(ax: Axes, pair: Sequence, name: str, named: bool = False) -> list[Int
     return found
 
 
-def variety(kinds: Sequence[int], panels: Mapping[str, Mapping[str, Sequence[Interval]]], limit: float) -> Figure:
-    """AUROC over the number of kinds of known faults, a panel for known and one for new faults, with a limit there.
+def beside(normal, clouds: Mapping[str, np.ndarray], radius: float) -> Figure:
+    """Normal points and, a panel for each, points that are or stand for anomalies, with a dashed circle.
 
     Args:
-        kinds: (n,); panels: label of the axis -> name of a method -> n intervals; limit: of the last panel.
+        normal: (n, 2); clouds: title -> (m, 2); radius: of the circle, the size of a fault.
     """
-    fig, axes = plt.subplots(1, len(panels), figsize=(6.4, 3.4), sharey=True)
-    for ax, (label, methods) in zip(axes, panels.items(), strict=True):
-        for name, values in methods.items():
-            plots.curve(ax, kinds, values, name)
-        ax.set(title=label)
-        plots.counts_axis(ax, kinds, "dimensions of known faults")
-    plots.level(axes[-1], limit, "limit", ":", "right")
+    fig, axes = plt.subplots(1, len(clouds), figsize=(6.4, 2.9), sharex=True, sharey=True)
+    for ax, (title, cloud) in zip(axes, clouds.items(), strict=True):
+        ax.add_patch(plt.Circle((0, 0), radius, fill=False, color="black", linestyle="--", linewidth=1))
+        plots.points(ax, cloud, np.ones(len(cloud)))
+        plots.points(ax, normal, np.zeros(len(normal)))
+        ax.set(title=title, aspect="equal", xlabel="along the known fault")
+    axes[0].set_ylabel("across it")
+    return fig
+
+
+def kinds(shares: Sequence[float], worlds: Mapping[str, Mapping[str, Sequence[Interval]]]) -> Figure:
+    """AUROC over the share kappa, a panel for each world, a band for each kind of fault: new, held out, known.
+
+    Args:
+        shares: (n,); worlds: title -> name of a curve -> n intervals.
+    """
+    fig, axes = plt.subplots(1, len(worlds), figsize=(6.4, 3.4), sharey=True)
+    for ax, (title, curves) in zip(axes, worlds.items(), strict=True):
+        for (name, values), color, dash, marker in zip(
+            curves.items(), plots.COLORS, ("-", "--", ":"), "osD", strict=False
+        ):
+            low, high = ([value[i] for value in values] for i in (1, 2))
+            ax.fill_between(shares, low, high, color=color, alpha=0.15, linewidth=0)
+            ax.plot(
+                shares, [v.mean for v in values], color=color, linestyle=dash, marker=marker, markersize=4, label=name
+            )
+        ax.set(title=title, xlabel="share κ of the unknown")
     axes[0].set_ylabel("AUROC")
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return fig
 
 
-def virtual(support, made: Mapping[str, Sequence], size: float) -> Figure:
-    """Support points and virtual anomalies, along and across the known fault; a panel for each generator.
+def ways(normal, made: Mapping[str, np.ndarray]) -> Figure:
+    """Normal rows with two columns and, a panel for each way, the anomalies made of them.
 
     Args:
-        support: along (n,) and across (n,); made: title -> the same; size: of the known fault.
+        normal: (n, 2); made: name of the way -> (m, 2).
     """
-    fig, axes = plt.subplots(1, len(made), figsize=(6.4, 3.2), sharex=True, sharey=True)
-    for ax, (name, spots) in zip(axes, made.items(), strict=True):
-        plots.points(ax, np.transpose(support), np.zeros(len(support[0])))
-        plots.points(ax, np.transpose(spots), np.ones(len(spots[0])))
-        ax.axvline(size, color="black", linestyle="--", linewidth=1)
-        ax.set(title=name, xlabel="along the known fault")
-    axes[0].set_ylabel("across it")
+    fig, axes = plt.subplots(1, len(made), figsize=(6.4, 2.7), sharex=True, sharey=True)
+    for ax, (name, cloud) in zip(axes, made.items(), strict=True):
+        plots.points(ax, normal, np.zeros(len(normal)))
+        plots.points(ax, cloud, np.ones(len(cloud)))
+        ax.set(title=name, xlabel="column 1")
+    axes[0].set_ylabel("column 2")
     handles = axes[0].get_legend_handles_labels()[0]
-    fig.legend(handles, ["support point", "virtual anomaly"], loc="outside lower center", ncols=2)
+    fig.legend(handles, ["normal row", "invented anomaly"], loc="outside lower center", ncols=2)
     return fig
