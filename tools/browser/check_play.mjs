@@ -3,8 +3,9 @@
 //   node check_play.mjs [--self-test] HTML_FOLDER
 //
 // A figure fails if its script raises an error, if a number that the page computes differs from the package's by more
-// than 1e-6 (1e-4 for the network's), if what a reader does has another effect than it should, if axe-core finds a violation at any stage, or if
-// there is no static picture without a script. A page may not lack a figure that it should have. --self-test breaks a page in each of these ways and expects it found.
+// than 1e-6 (1e-4 for the network's), if what a reader does has another effect than it should, if axe-core finds a
+// violation at any stage, or if there is no static picture without a script. A page may not lack a figure that it
+// should have. --self-test breaks a page in each of these ways and expects it found.
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
