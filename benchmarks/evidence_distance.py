@@ -8,7 +8,9 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from joblib import Parallel, delayed
+from scipy.stats import multivariate_normal
 from sklearn.base import clone
+from sklearn.covariance import LedoitWolf
 from sklearn.linear_model import LogisticRegression
 
 from metaad_tutorial import (
@@ -91,7 +93,11 @@ def outcome(name: str, by_unit: dict, by_seed: dict) -> Outcome:
 
 
 def over_shots(quick: bool, jobs: int, steps: dict) -> Iterator[tuple[str, Comparison]]:
-    """Rankings; and one threshold for every number of images: that of the logit, and those of fitted distances."""
+    """Rankings; and one threshold for every number of images: that of the logit, and those of fitted distances.
+
+    A distance is fitted on five images, on as many as there are, or on five and divided by 1 + 1/n, by which the
+    error of a mean of n images makes it longer. `two_covariances` is a posterior for the features.
+    """
     n_tasks = 40 if quick else 470
     seeds = SEEDS[: 1 if quick else None]
     found = Parallel(n_jobs=jobs)(delayed(one_run)(seed, n_tasks, steps) for seed in seeds)
@@ -111,6 +117,7 @@ def one_run(seed: int, n_tasks: int, steps: dict) -> dict:
         for name, method in learners(steps).items()
     }
     fitted, results = {}, {}
+    model = two_covariances(trained["pooled features"], train.sample(10 * len(train.units), 2))
     for n in (5, *(n for n in SHOTS if n != 5)):
         _, watched, test = letters(n)
         watched, test = watched.sample(200, 1), test.sample(n_tasks, 1)
@@ -119,24 +126,55 @@ def one_run(seed: int, n_tasks: int, steps: dict) -> dict:
             values, asked = (squares(trained[name], tasks) for tasks in (watched, test))
             line = LogisticRegression(C=1e6).fit(values.reshape(-1, 1), watched.query_y.flatten().numpy())
             fitted.setdefault(name, line)
-            for when, own in (("five images", fitted[name]), ("as many images", line)):
-                score = own.decision_function(asked.reshape(-1, 1)).reshape(asked.shape)
+            kept = {"five images": (fitted[name], 1.0), "as many images": (line, 1.0)}
+            kept["five images, over 1 + 1/n"] = fitted[name], (1 + 1 / 5) / (1 + 1 / n)
+            for when, (own, factor) in kept.items():
+                score = own.decision_function(factor * asked.reshape(-1, 1)).reshape(asked.shape)
                 results[n][f"{name}, distance with the threshold of {when}"] = judge(test, score)
+        results[n]["pooled features, two covariances"] = judge(test, model(test))
     return results
+
+
+def two_covariances(method, tasks):
+    """Probabilistic linear discriminant analysis of the features (Ioffe, 2006), with one Gaussian within letters and
+    one of their centres, both of the training letters: log odds of a new letter against that of the support set."""
+    unit, which = np.unique(tasks.units, return_inverse=True)
+    phi, y = features(method, tasks)[1], tasks.query_y.numpy()
+    phi = [np.concatenate(phi[which == k])[np.concatenate(y[which == k]) == 0] for k in range(len(unit))]
+    centres = np.array([own.mean(0) for own in phi])
+    within = LedoitWolf(assume_centered=True).fit(np.concatenate([own - own.mean(0) for own in phi])).covariance_
+    between = LedoitWolf().fit(centres).covariance_
+    usual = centres.mean(0)
+
+    def score(tasks) -> np.ndarray:
+        own, asked = features(method, tasks)
+        gain = between @ np.linalg.inv(between + within / own.shape[1])
+        here = usual + (own.mean(1) - usual) @ gain.T
+        known = multivariate_normal(cov=within + between - gain @ between)
+        return multivariate_normal(usual, within + between).logpdf(asked) - known.logpdf(asked - here[:, None])
+
+    return score
+
+
+def features(method, tasks) -> tuple[np.ndarray, np.ndarray]:
+    """Features of unit length of support and query images, (T, K, q) and (T, Q, q)."""
+    scaled = method.scaled(tasks)
+    with torch.no_grad():
+        pair = (method.features(method.meta_, x) for x in (scaled.support_x, scaled.query_x))
+        return tuple(torch.nn.functional.normalize(phi, dim=-1).double().numpy() for phi in pair)
 
 
 def squares(method, tasks) -> np.ndarray:
     """Squared distances to the mean of the support set; of unit-length features, if the method takes them so."""
-    scaled = method.scaled(tasks)
-    with torch.no_grad():
-        if isinstance(method, PooledFeatures):
+    if isinstance(method, PooledFeatures):
+        own, asked = features(method, tasks)
+    else:
+        scaled = method.scaled(tasks)
+        with torch.no_grad():
             own, asked = (
-                torch.nn.functional.normalize(method.features(method.meta_, x), dim=-1)
-                for x in (scaled.support_x, scaled.query_x)
+                method.net(method.meta_["start"], x).double().numpy() for x in (scaled.support_x, scaled.query_x)
             )
-        else:
-            own, asked = (method.net(method.meta_["start"], x) for x in (scaled.support_x, scaled.query_x))
-    return ((asked - own.mean(1, keepdim=True)) ** 2).sum(-1).double().numpy()
+    return ((asked - own.mean(1, keepdims=True)) ** 2).sum(-1)
 
 
 # --- From how many letters ----------------------------------------------------------------------------
