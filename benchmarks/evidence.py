@@ -18,6 +18,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 # One thread, before any library reads it.
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
@@ -48,6 +49,7 @@ from metaad_tutorial import (
     class_tasks,
     compare,
     load_images,
+    meta_aae,
 )
 
 RESULTS = Path(__file__).parent / "results" / "evidence"
@@ -220,6 +222,26 @@ class FixedAnomalies(MetaAAE):
         return 1.5 * z
 
 
+class WithoutPrior(MetaAAE):
+    """A MetaAAE whose codes may have any shape."""
+
+    def outer_loss(self, meta, tasks):
+        with mock.patch.object(meta_aae, "prior", lambda z: z.new_zeros(())):
+            return super().outer_loss(meta, tasks)
+
+    valid_loss = outer_loss
+
+
+class WithoutReconstruction(MetaAAE):
+    """A MetaAAE whose codes are round and need not say what the point was."""
+
+    def outer_loss(self, meta, tasks):
+        with mock.patch.object(meta_aae, "reconstruction", lambda x, rebuilt: x.new_zeros(x.shape[:-1])):
+            return super().outer_loss(meta, tasks)
+
+    valid_loss = outer_loss
+
+
 def hedge(quick: bool, jobs: int) -> Found:
     """The meta-learned AAE and what is left of it without its parts, beside the plug-in hedge.
 
@@ -234,6 +256,8 @@ def hedge(quick: bool, jobs: int) -> Found:
             f"MetaAAE without inner loop, {share}": Contender(MetaAAE(unseen=share, inner_steps=0)),
         }
     lines["MetaAAE without generator, 0.75"] = Contender(FixedAnomalies(unseen=0.75))
+    lines["MetaAAE without prior, 0.75"] = Contender(WithoutPrior(unseen=0.75))
+    lines["MetaAAE without reconstruction, 0.75"] = Contender(WithoutReconstruction(unseen=0.75))
     lines["MetaAAE without reconstruction and prior, 0.75"] = Contender(MetaAAE(unseen=0.75, weight=0.0))
     tests = {"known": test, "new": test.turned(90)}
     yield from run(lines, train, valid, tests, quick, jobs, seeds=tuple(range(10))).items()

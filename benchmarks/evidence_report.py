@@ -190,6 +190,8 @@ QUOTED_GAPS = {
     "gap-hedge-inner-new": ("hedge-new", "MetaAAE, 0.75", "MetaAAE without inner loop, 0.75"),
     "gap-hedge-generator-new": ("hedge-new", "MetaAAE, 0.75", "MetaAAE without generator, 0.75"),
     "gap-hedge-own-new": ("hedge-new", "MetaAAE, 0.75", "MetaAAE without reconstruction and prior, 0.75"),
+    "gap-hedge-prior-new": ("hedge-new", "MetaAAE, 0.75", "MetaAAE without prior, 0.75"),
+    "gap-hedge-rebuilt-new": ("hedge-new", "MetaAAE, 0.75", "MetaAAE without reconstruction, 0.75"),
     "gap-tables-alone-virtual": ("tables-alone", "prototypes, virtual", "prototypes, real"),
     "gap-tables-alone-synthetic": ("tables-alone", "prototypes, synthetic", "prototypes, real"),
     "gap-tables-labelled-virtual": ("tables-labelled", "prototypes, virtual", "prototypes, real"),
