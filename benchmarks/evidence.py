@@ -23,6 +23,7 @@ from unittest import mock
 # One thread, before any library reads it.
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
 
+from evidence_batches import batches
 from evidence_distance import distance
 from evidence_handwriting import ShiftedNeighbor, contrast, handwriting
 from evidence_report import report, stored
@@ -266,7 +267,7 @@ def hedge(quick: bool, jobs: int) -> Found:
 PARTS = {
     "fleet": fleet, "warped": warped, "bent": bent, "longer": longer, "letters": letters, "handwriting": handwriting,
     "contrast": contrast, "speakers": speakers, "tables": tables, "hedge": hedge, "updates": updates,
-    "rare": rare, "classes": classes, "distance": distance,
+    "rare": rare, "classes": classes, "distance": distance, "batches": batches,
 }  # fmt: skip
 
 
