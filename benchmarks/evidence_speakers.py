@@ -88,6 +88,7 @@ def merged(runs: list[Comparison], tried: dict[str, Outcome], n_labellings: int)
     outcomes = {}
     for name in runs[0].outcomes:
         outcome = tried[name]
+        apart = name.startswith("pooled") and "standardize" not in outcome.setting  # its logit reads no support set
         own = [run.outcomes[name] for run in runs]
         values = {
             figure: np.reshape([o.by_unit[figure][0] for o in own], (n_labellings, -1)) for figure in FIGURES
@@ -95,7 +96,7 @@ def merged(runs: list[Comparison], tried: dict[str, Outcome], n_labellings: int)
         outcomes[name] = Outcome(
             {figure: v.mean(0) for figure, v in values.items()}, {figure: v.mean(1) for figure, v in values.items()},
             outcome.setting, outcome.tried, float(np.mean([o.training for o in own])),
-            float(np.mean([o.adapting for o in own])), own[0].sees,
+            float(np.mean([o.adapting for o in own])), "other tasks" if apart else own[0].sees,
         )  # fmt: skip
     units = [run.units[0] for run in runs[: len(runs) // n_labellings]]
     return Comparison(outcomes, units, tuple(range(n_labellings)), runs[0].never)
