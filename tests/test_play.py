@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy import special
 from scipy.stats import norm
 
 from metaad_tutorial import (
@@ -139,6 +140,62 @@ def test_the_game_has_the_losses_of_drawn_points():
     assert any((check["mu"], check["sigma"]) == (0, 1) for check in data["checks"])
 
 
+def test_the_hedge_sees_what_it_sees_of_drawn_points():
+    data, rng, n = play.kappa(), np.random.default_rng(0), 20_000
+    delta = data["delta"]
+    assert np.isclose(norm.cdf(delta / np.sqrt(2)), data["ceiling"])
+
+    def score(e, kappa):
+        d, r = e.shape[1], np.linalg.norm(e, axis=1)
+        with np.errstate(divide="ignore"):
+            anywhere = np.log(kappa) + np.log(special.hyp0f1(d / 2, (delta * r) ** 2 / 4))
+            return np.logaddexp(np.log1p(-kappa) + delta * e[:, 0], anywhere) - delta**2 / 2
+
+    for d in data["dims"]:
+        normal, known, new = rng.normal(size=(3, n, d))
+        known[:, 0] += delta
+        new[:, 1] += delta
+        of_d = [check for check in data["checks"] if check["d"] == d]
+        assert [check["kappa"] for check in of_d][:: len(of_d) - 1] == [0, 1]
+        for check in of_d[::4]:
+            still, *moved = (score(e, check["kappa"]) for e in (normal, known, new))
+            cut = np.quantile(still, 0.95)
+            found = [metrics.auroc([0] * n + [1] * n, np.r_[still, one]) for one in moved]
+            found += [(one > cut).mean() for one in moved]
+            assert np.allclose(check["values"], found, rtol=0, atol=0.015)
+            places = np.zeros((len(data["at"]), d))
+            places[:, :2] = data["at"]
+            assert np.allclose(check["scores"], score(places, check["kappa"]), rtol=0, atol=1e-9)
+        for name, moved in (("normal", normal), ("known", known), ("fresh", new)):
+            mean = [moved[:, 0].mean(), np.linalg.norm(moved[:, 1:], axis=1).mean()]
+            assert np.allclose(np.mean(data["points"][d][name], 0), mean, rtol=0, atol=0.8)
+
+
+def test_the_majority_is_the_norm_where_no_kind_is_special():
+    data = play.majority()
+    size, noise = data["size"], np.array(data["noise"])
+    for k in (1, 2, 3):
+        for name in ("mean", "neighbour"):
+            assert data["curves"][name][k][k * size // (k + 1) - 1] == 0.5  # in every batch, hence in the mean
+            assert data["curves"][name][k][0] > 0.9 and data["curves"][name][k][-1] < 0.4
+        assert min(data["curves"]["line"][k]) > 0.95
+    for check in data["checks"]:
+        name, k, anomalies, batch, own = check["of"]
+        corner = np.exp(2j * np.pi * np.arange(k + 1) / (k + 1))
+        corner *= -data["gap"] / abs(corner[1] - corner[0])
+        order = [*range(own + 1, k + 1), *range(own)]  # the kinds that share the anomalies, the first ones getting more
+        counts = {own: size - anomalies} | {
+            q: len(part) for q, part in zip(order, np.array_split(range(anomalies), k), strict=True)
+        }
+        x = np.concatenate([noise[batch, q, : counts[q]] @ [1, 1j] + corner[q] for q in range(k + 1)])
+        scores = {
+            "mean": lambda x, _: np.abs(x - x.mean()),
+            "neighbour": lambda x, _: np.sort(np.abs(x[:, None] - x))[:, 3],
+            "line": lambda x, centre: ((x.mean() - x) * np.conj(centre)).real / abs(centre),
+        }
+        assert np.allclose(check["scores"], scores[name](x, corner[own]), rtol=0, atol=1e-8)
+
+
 def test_the_network_of_the_page_is_the_packages_and_does_what_is_said_of_it():
     data = play.draw()
     assert (play.WEIGHTS / "draw.js").stat().st_size < 300 * 1024
@@ -180,7 +237,9 @@ def test_without_a_script_six_images_are_drawn():
     assert picture.count("<g ") == 6 and picture.count("<rect") > 300 and 'role="img"' in picture
 
 
-@pytest.mark.parametrize(("name", "circles"), [("start", 4), ("fault", 40), ("game", 1)])
+@pytest.mark.parametrize(
+    ("name", "circles"), [("start", 4), ("fault", 40), ("game", 1), ("kappa", 40), ("majority", 18)]
+)
 def test_without_a_script_the_first_state_is_drawn(name, circles):
     data_of, picture = play.FIGURES[name]
     drawn = picture(data_of())

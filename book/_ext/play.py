@@ -259,6 +259,131 @@ def game() -> dict:
     return own | {"checks": [check(mu, sigma) for mu, sigma in pairs]}
 
 
+@cache
+def kappa() -> dict:
+    """What the hedge of equation meta-aae-hedge sees for some shares of new faults, for someone who knows the machine.
+
+    The score depends on x along the known direction and on rho, the length across it. Inside a contour each x reaches
+    up to one rho, whose chi distribution is integrated over x. The values of a check are the AUROCs of known and of new
+    faults, at right angles to them, and the shares of both found at 5 % false alarms.
+    """
+    import numpy as np
+    import torch
+    from scipy.interpolate import CubicSpline
+    from scipy.optimize import brentq, minimize_scalar
+    from scipy.stats import chi, ncf, ncx2, norm
+
+    from metaad_tutorial.empirical_bayes import from_anywhere
+
+    ceiling, dims, at = 0.97, [2, 16], [[0.0, 0.0], [2.5, 1.0], [-3.0, 4.0], [0.5, 6.0]]
+    delta = np.sqrt(2) * norm.ppf(ceiling)
+    shares = [0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 1]
+    nodes, weights = np.polynomial.legendre.leggauss(160)
+    angle, r = np.pi / 2 * nodes, np.linspace(0, 30, 6001)
+    heights = np.linspace(0, 16, 1201)
+
+    def unknown(d, r):
+        return from_anywhere(torch.as_tensor(r), torch.tensor(delta), d).numpy()
+
+    def score(d, share, x, rho):
+        with np.errstate(divide="ignore"):
+            known, new = np.log1p(-share) + delta * x - delta**2 / 2, np.log(share) + unknown(d, np.hypot(x, rho))
+        return np.logaddexp(known, new)
+
+    def seen(d: int, share: float) -> list[float]:
+        if share == 0:
+            return [ceiling, 0.5, norm.cdf(delta - norm.ppf(0.95)), 0.05]
+        if share == 1:
+            return [ncf.sf(1, d, d, delta**2)] * 2 + [ncx2.sf(chi.ppf(0.95, d) ** 2, d, delta**2)] * 2
+        squared, still, moved = tables[d]
+        lowest = minimize_scalar(lambda x: score(d, share, x, 0), bounds=(-14, 0), options={"xatol": 1e-10}).x
+        cuts = score(d, share, lowest + heights, 0)  # contours by their right end at rho = 0, and now by their left end
+        low, high = np.full(len(cuts), -30.0), np.full(len(cuts), lowest)
+        for _ in range(50):
+            middle = (low + high) / 2
+            outside = score(d, share, middle, 0) > cuts
+            low, high = np.where(outside, middle, low), np.where(outside, high, middle)
+        half = (lowest + heights - low)[:, None] / 2
+        x = low[:, None] + half * (1 + np.sin(angle))
+        rest = np.exp(cuts)[:, None] - (1 - share) * np.exp(delta * x - delta**2 / 2)
+        rest = np.log(np.maximum(rest, 1e-300) / share).clip(squared.x[0], squared.x[-1])
+        rho = np.sqrt((squared(rest) - x**2).clip(0, r[-1] ** 2))
+        inside = [
+            (half * np.pi / 2 * np.cos(angle) * weights * norm.pdf(x - shift) * law(rho)).sum(1)
+            for shift, law in ((0, still), (delta, still), (0, moved))
+        ]
+        normal, *faults = (CubicSpline(heights, share) for share in inside)
+        cut = brentq(lambda height: normal(height) - 0.95, 0, heights[-1])
+        slope, step = normal(heights, 1), heights[1]
+        aurocs = [1 - step * (slope * fault(heights))[1:-1].sum() for fault in faults]
+        return [*aurocs, *(1 - fault(cut) for fault in faults)]
+
+    checks, points, tables, rng = [], {}, {}, np.random.default_rng(4)
+    for d in dims:
+        laws = (chi(d - 1).cdf(r), ncx2(d - 1, delta**2).cdf(r**2))  # of rho: noise or known faults, and new faults
+        tables[d] = CubicSpline(unknown(d, r), r**2), *(CubicSpline(r, law) for law in laws)
+        for share in shares:
+            scores = [float(score(d, share, *place)) for place in at]
+            checks.append({"d": d, "kappa": share, "values": [float(v) for v in seen(d, share)], "scores": scores})
+        e = rng.normal(size=(85, d))
+        e[40:60, 0] += delta
+        e[60:, 1] += delta
+        places = np.stack([e[:, 0], np.linalg.norm(e[:, 1:], axis=1)], 1).round(2).tolist()
+        points[d] = {"normal": places[:40], "known": places[40:60], "fresh": places[60:80]}
+    own = {"delta": float(delta), "ceiling": ceiling, "dims": dims, "kappa": 0.2, "at": at}
+    return own | {"points": points, "checks": checks}
+
+
+@cache
+def majority() -> dict:
+    """Batches of k + 1 kinds of points, and what the package says of three ways to score them.
+
+    Kinds lie around the corners of a regular polygon. ``curves`` are mean AUROCs of a method for k kinds of anomalies
+    and 1, 2, ... anomalies, over the batches and with each kind as the normal one; ``checks`` the scores of batches.
+    """
+    import numpy as np
+    import torch
+
+    from metaad_tutorial import BatchNeighbor, Episodes
+    from metaad_tutorial.metrics import auroc
+
+    size, gap, batches, kinds = 24, 4.0, 12, (1, 2, 3)
+    noise = np.random.default_rng(1).normal(size=(batches, max(kinds) + 1, size - 1, 2)).round(2)
+    near, far = (BatchNeighbor(k=k, standardize=False) for k in (3, None))
+
+    def filled(k: int, anomalies: int):
+        """Points (B, size, 2), labels, and the normal kind's centre, for each batch and normal kind in turn."""
+        angles = 2 * np.pi * np.arange(k + 1) / (k + 1)
+        centres = -gap / 2 / np.sin(np.pi / (k + 1)) * np.stack([np.cos(angles), np.sin(angles)], 1)
+        x, y = [], []
+        for own in range(k + 1):
+            counts = np.full(k + 1, size - anomalies)
+            counts[(own + 1 + np.arange(k)) % (k + 1)] = [len(range(i, anomalies, k)) for i in range(k)]
+            x.append(np.concatenate([c + noise[:, q, : counts[q]] for q, c in enumerate(centres)], 1))
+            y.append(np.tile(np.repeat(np.arange(k + 1) != own, counts), (batches, 1)))
+        return np.stack(x, 1), np.stack(y, 1).astype(float), centres
+
+    def scores(k: int, anomalies: int) -> dict:
+        x, y, centres = filled(k, anomalies)
+        flat, labels = (torch.as_tensor(part).flatten(0, 1) for part in (x, y))
+        tasks = Episodes(flat[:, :3], 0 * labels[:, :3], flat, labels, np.arange(len(flat)))
+        found = {"mean": far.score_tasks(tasks)[0], "neighbour": near.score_tasks(tasks)[0]}
+        along = -centres / np.linalg.norm(centres, axis=1, keepdims=True)
+        found["line"] = np.einsum("bknf,kf->bkn", x - x.mean(2, keepdims=True), along).reshape(len(flat), size)
+        return {name: (own, auroc(labels.numpy(), own)) for name, own in found.items()}
+
+    curves, checks = {name: {} for name in ("mean", "neighbour", "line")}, []
+    for k in kinds:
+        at = [scores(k, anomalies) for anomalies in range(1, size)]
+        for name, by_k in curves.items():
+            by_k[k] = [round(float(found[name][1].mean()), 9) for found in at]
+            for anomalies, batch, own in ((3, 0, 0), (13, 5, 1), (18, 11, k)):
+                values = at[anomalies - 1][name][0][batch * (k + 1) + own].round(9).tolist()
+                checks.append({"of": [name, k, anomalies, batch, own], "scores": values})
+    first = {"size": size, "gap": gap, "k": 1, "anomalies": 6, "noise": noise.tolist()}
+    return first | {"curves": curves, "checks": checks}
+
+
 WEIGHTS = Path(__file__).parents[1] / "_static" / "play" / "data"
 
 
@@ -462,6 +587,35 @@ def _six(data: dict) -> str:
     )
 
 
+def _outline(data: dict) -> str:
+    """Normal points, known and new faults by place along the known direction and length across it."""
+    marks = {
+        "normal": '<circle class="play-normal" cx="{:.1f}" cy="{:.1f}" r="3"/>',
+        "known": '<path class="play-faulty" d="M{:.1f} {:.1f}m0 -5l4.5 8h-9z"/>',
+        "fresh": '<path class="play-faulty" d="M{:.1f} {:.1f}m-3.4 -3.4h6.8v6.8h-6.8z"/>',
+    }
+    points = data["points"][data["dims"][-1]]
+    drawn = "".join(marks[kind].format(96 + 24 * x, 222 - 24 * rho) for kind in marks for x, rho in points[kind])
+    return (
+        '<svg viewBox="0 0 260 258" role="img" aria-label="normal points, known faults and new ones">'
+        f'<path class="play-axis" d="M4 222H256"/>{drawn}</svg>'
+    )
+
+
+def _batch(data: dict) -> str:
+    """The first batch: normal points on the left, anomalies on the right, and a cross at the mean of all."""
+    own = data["size"] - data["anomalies"]
+    kinds = zip(data["noise"][0], (-data["gap"] / 2, data["gap"] / 2), (own, data["anomalies"]), strict=False)
+    points = [[(130 + 21 * (at + x), 138 - 21 * y) for x, y in noise[:n]] for noise, at, n in kinds]
+    u, v = (sum(values) / data["size"] for values in zip(*itertools.chain(*points), strict=True))
+    circles = "".join(f'<circle class="play-normal" cx="{x:.1f}" cy="{y:.1f}" r="4.5"/>' for x, y in points[0])
+    triangles = "".join(f'<path class="play-faulty" d="M{x:.1f} {y - 6:.1f}l5.4 10.2h-10.8z"/>' for x, y in points[1])
+    return (
+        '<svg viewBox="0 0 260 258" role="img" aria-label="a batch of normal points and anomalies, and its mean">'
+        f'{circles}{triangles}<path class="play-level" d="M{u - 6:.1f} {v:.1f}h12M{u:.1f} {v - 6:.1f}v12"/></svg>'
+    )
+
+
 # Data, static picture, and for notebooks the words for those who cannot see it and the caption.
 FIGURES = {
     "guess": (guess, _machine),
@@ -471,6 +625,8 @@ FIGURES = {
     "start": (start, _walk),
     "fault": (fault, _plane),
     "game": (game, _bells),
+    "kappa": (kappa, _outline),
+    "majority": (majority, _batch),
     "draw": (draw, _six),
 }
 WORDS = {
@@ -521,6 +677,21 @@ WORDS = {
         "Drag the triangle, and the round handle for the width. The discriminator is always the best one, "
         "{eq}`aae-optimal-discriminator`. Where does it know most, and where nothing? (JS, Jensen-Shannon: half the "
         "sum of both divergences in {eq}`aae-equilibrium`. After a step of G down its loss C is the best one again.)",
+    ),
+    "kappa": (
+        "Normal points, known and new faults by their place along the known direction and their length across it, with "
+        "contours of the hedge; and the AUROC of new faults against that of known ones for all weights.",
+        "Move the weight of new faults. The contours of {eq}`meta-aae-hedge` have 50, 20, 5 (thick) and 1 % false "
+        "alarms; filled points lie outside the thick one. The figures are computed, for a detector that knows machine, "
+        "noise and size of faults, and new faults at right angles to known ones; with ten points for the mean of the "
+        "machine they are a little lower ({numref}`fig-meta-tradeoff`).",
+    ),
+    "majority": (
+        "A batch of 24 points of two to four kinds, those with the highest scores filled, and the mean AUROC of three "
+        "methods against the share of anomalies.",
+        "Raise the share of anomalies. Curves are means over 12 simulated batches, with each kind as the normal one in "
+        "turn, which is the hypothesis of {prf:ref}`thm-plurality`; the dot is that mean, the ring this batch, the "
+        "cross the batch mean. The third method alone is told where anomalies lie: away from the normal kind.",
     ),
     "threshold": (
         "Ten scores on a line, a threshold, the staircase of the ROC curve and the grid of pairs under it.",

@@ -287,6 +287,103 @@ async function game(page, figure, way, say) {
   if ((await row.textContent()) !== "here1.390.000.69") say(`on the normal density: losses ${await row.textContent()}`);
 }
 
+/** Put a slider at a share of its way: by a click or a tap, or where keys are used by its ends alone. */
+async function slideTo(page, input, way, share) {
+  await input.scrollIntoViewIfNeeded();
+  const box = await input.boundingBox(), at = [box.x + share * box.width, box.y + box.height / 2];
+  if (way.keys) await input.press(share < 0.5 ? "Home" : "End");
+  else if (way.hasTouch) await page.touchscreen.tap(...at);
+  else await page.mouse.click(...at);
+}
+
+/** Play "The weight of the unknown": compare scores and figures, move kappa, take fewer directions, count what is filled. */
+async function kappa(page, figure, way, say) {
+  const data = JSON.parse(await figure.locator("script").textContent());
+  const stage = figure.locator(".play-stage"), told = figure.locator(".play-told"), input = figure.locator("input");
+  const apart = await stage.evaluate((stage, { checks, at }) =>
+    Math.max(...checks.flatMap(({ d, kappa, values, scores }) => [
+      ...stage.playFigures.values(d, kappa).map((v, i) => Math.abs(v - values[i])), ...at.map((place, i) => Math.abs(stage.playFigures.score(d, kappa, ...place) - scores[i])),
+    ])), data);
+  if (!(apart < 1e-6)) say(`scores, AUROCs or shares differ from SciPy's by ${apart}`);
+  const text = async (where) => (await where.textContent()).replaceAll("\u00a0", " ");
+  const shows = async (what, d, kappa) => {
+    const { values: [known, fresh, hits, caught] } = data.checks.find((check) => check.d === d && check.kappa === kappa);
+    const rows = await Promise.all([1, 2].map((i) => text(figure.locator(".play-result tr").nth(i))));
+    [["known", known, hits], ["new", fresh, caught]].forEach(([name, auroc, share], i) => {
+      const wanted = `${name}${auroc.toFixed(2)}${(100 * share).toFixed(0)} %`;
+      if (rows[i] !== wanted) say(`${what}: expected "${wanted}", got "${rows[i]}"`);
+    });
+    const now = await text(told);
+    if (!now.includes(`${d} sensors, \u03ba = ${kappa.toFixed(2)}`)) say(`${what}: "${now}"`);
+  };
+  const filled = () => figure.locator(".play-panels svg").first().locator(".play-faulty:not(.play-hollow)").count();
+  const dot = async () => Number(await figure.locator(".play-here").getAttribute("cy"));
+  await slideTo(page, input, way, 0.004);
+  for (let i = 0; i < 3; i++) await input.press("ArrowLeft"); // a tap may miss the end by a step
+  await shows("no weight", 16, 0);
+  const beyond = [...data.points[16].known, ...data.points[16].fresh].filter(([x]) => x > 1.6448536).length;
+  if ((await filled()) !== beyond + 2) say(`no weight: ${await filled()} faults are filled, not ${beyond} and two in the key`);
+  const low = await dot();
+  await axe(page, figure, say);
+  await slideTo(page, input, way, 0.996);
+  for (let i = 0; i < 3; i++) await input.press("ArrowRight");
+  await shows("all weight", 16, 1);
+  if (!((await dot()) < low - 60)) say("all weight: the dot does not rise");
+  const few = figure.locator("button", { hasText: "2 sensors" });
+  await (way.keys ? few.press("Enter") : way.hasTouch ? few.tap() : few.click());
+  await shows("two directions", 2, 1);
+  for (let i = 0; i < 2; i++) await input.press("ArrowLeft");
+  await shows("a step back", 2, 0.98);
+}
+
+/** Play "Majority rules": compare curves and scores, make all kinds equally frequent, call another kind normal. */
+async function majority(page, figure, way, say) {
+  const data = JSON.parse(await figure.locator("script").textContent());
+  const stage = figure.locator(".play-stage"), told = figure.locator(".play-told"), input = figure.locator("input");
+  const apart = await stage.evaluate((stage, { curves, checks }) =>
+    Math.max(
+      ...Object.entries(curves).flatMap(([name, own]) => Object.entries(own).flatMap(([k, curve]) => stage.playFigures.curve(name, Number(k)).map((v, i) => Math.abs(v - curve[i])))),
+      ...checks.flatMap(({ of, scores }) => stage.playFigures.scores(...of).map((v, i) => Math.abs(v - scores[i]))),
+    ), data);
+  if (!(apart < 1e-6)) say(`AUROCs or scores differ from the package's by ${apart}`);
+  const words = () => told.textContent(), first = await words();
+  const press = async (name) => {
+    const button = figure.locator("button", { hasText: name });
+    await (way.keys ? button.press("Enter") : way.hasTouch ? button.tap() : button.click());
+  };
+  const points = () => figure.locator(".play-panels svg").first().evaluate((svg) =>
+    [...svg.querySelectorAll("circle.play-normal, polygon")].map((node) => `${node.getAttribute("cx") ?? node.getAttribute("points")}`));
+  const says = async (what, text) => {
+    const now = await words();
+    if (!now.includes(text)) say(`${what}: expected "${text}", got "${now}"`);
+  };
+  for (const k of [3, 2, 1]) {
+    await press(`${k} kind`);
+    await slideTo(page, input, way, 0.5);
+    const fair = (k * data.size) / (k + 1), from = Number(await input.inputValue());
+    if (from === data.anomalies) say(`${k} kinds: the slider does not move`);
+    for (let i = 0; i < Math.abs(fair - from); i++) await input.press(fair > from ? "ArrowRight" : "ArrowLeft");
+    for (const method of ["third neighbour", "batch mean"]) {
+      await press(method);
+      await says(`${k} kinds, ${method}`, "mean 0.50. Over 12 batches 0.50. All kinds are equally frequent: exactly one half");
+    }
+  }
+  const ofBatch = async () => Number((await words()).match(/AUROC of this batch ([\d.]+)/)[1]);
+  const [one, before] = [await ofBatch(), await points()];
+  await press("Call another kind normal");
+  const [other, after] = [await ofBatch(), await points()];
+  if (!(Math.abs(one + other - 1) < 0.011)) say(`another kind called normal: ${one} and ${other} do not add up to 1`);
+  if (`${before}` === `${after}`) say("another kind called normal: every point keeps its mark");
+  await press("Next batch");
+  if ((await ofBatch()) === other) say("the next batch has the same AUROC");
+  await axe(page, figure, say);
+  await press("known direction");
+  await says("known direction", "no majority is needed");
+  if (!((await ofBatch()) > 0.9)) say(`known direction: ${await words()}`);
+  await press("Start again");
+  if ((await words()) !== first) say(`starting again: expected "${first}", got "${await words()}"`);
+}
+
 /** Play "Draw five, then draw another": compare features and scores, then twenty drawings, by strokes or ready-made. */
 async function draw(page, figure, way, say) {
   const data = JSON.parse(await figure.locator("script").textContent());
@@ -358,10 +455,11 @@ async function draw(page, figure, way, say) {
   if ((await words()) !== first) say(`starting again: expected "${first}", got "${await words()}"`);
 }
 
-const FIGURES = { guess, threshold, promise, step, start, fault, game, draw };
+const FIGURES = { guess, threshold, promise, step, start, fault, game, kappa, majority, draw };
 const WHERE = {
   intro: ["guess", "draw"], "01_scores": ["threshold", "promise"], "02_tasks": ["guess"], "04_aadml": ["step"], "05_maml": ["start"],
   "06_novel": ["fault"], "07_learn": ["draw"], "08_adversarial": ["game"],
+  "09_generative": ["kappa"], "10_new_domains": ["majority"],
 };
 
 /** Figures that a page should have and lacks. */
@@ -413,7 +511,7 @@ if (!pages.length) console.error("no page has a figure to play with");
 if (values["self-test"]) {
   // The pages of the figures, broken in one way each.
   const read = (name) => fs.readFileSync(path.join(root, pages.find((f) => f.includes(name))), "utf8");
-  const html = read("intro").replace(/<figure class="play" id="play-draw".*?<\/figure>/s, ""), roc = read("01_scores"), plane = read("04_aadml"), maml = read("05_maml"), novel = read("06_novel"), aae = read("08_adversarial"), letters = read("07_learn");
+  const html = read("intro").replace(/<figure class="play" id="play-draw".*?<\/figure>/s, ""), roc = read("01_scores"), plane = read("04_aadml"), maml = read("05_maml"), novel = read("06_novel"), aae = read("08_adversarial"), letters = read("07_learn"), hedge = read("09_generative"), batch = read("10_new_domains");
   const scripts = ["play.js", ...Object.keys(FIGURES).map((name) => `play/${name}.js`)];
   const texts = scripts.map((name) => fs.readFileSync(path.join(root, "_static", name), "utf8"));
   const breaks = {
@@ -446,6 +544,15 @@ if (values["self-test"]) {
     widened: [() => aae, (s) => s.replace("sigma + more : at - mu", "sigma : sigma"), /widened/],
     walk: [() => aae, (s) => s.replace("set(mu - rate * along", "set(mu + rate * along"), /step of G|forty/],
     flat: [() => aae, (s) => s.replace("() => set(0, 1)", "() => set(0, 1.3)"), /on the normal/],
+    bessel: [() => hedge, (s) => s.replace("half / (k * (d + 2 * k - 2))", "half / (k * (d + 2 * k))"), /SciPy/],
+    turned2: [() => hedge, (s) => s.replace("normal * turned]", "normal]"), /SciPy/],
+    weight: [() => hedge, (s) => s.replace("const k = Number(input.value)", "const k = 0.2"), /no weight/],
+    filled: [() => hedge, (s) => s.replace("> cut.score ? tone", "> cut.score - 1 ? tone"), /are filled/],
+    sizes: [() => hedge, (s) => s.replace("((d = each), show())", "show()"), /two directions/],
+    third: [() => batch, (s) => s.replace("sort((p, q) => p - q)[3]", "sort((p, q) => p - q)[2]"), /AUROCs or scores/],
+    evenly: [() => batch, (s) => s.replace("(anomalies + k - 1 - place) / k", "anomalies / k"), /AUROCs or scores/],
+    called: [() => batch, (s) => s.replace("(own = (own + 1) % (k + 1))", "(own = 0)"), /add up/],
+    again: [() => batch, (s) => s.replace("input.value = data.anomalies;", ""), /starting again|does not move/],
     pixels: [() => letters, (s) => s.replace("2 * r + a - 1", "2 * r + a"), /features or scores/],
     prior: [() => letters, (s) => s.replace("seen.length / within[k]", "1 / within[k]"), /features or scores/],
     kept: [() => letters, (s) => s.replace("known.push({", "known.splice(0, 1, {"), /drawings are kept/],
