@@ -13,6 +13,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 
 from metaad_tutorial import Comparison, plots
+from metaad_tutorial.metrics import interval
 
 RESULTS = Path(__file__).parent / "results" / "evidence"
 LIMIT = "limit"
@@ -146,6 +147,9 @@ QUOTED_WHOLE = {
     ("tables", "40 normal points, 0 anomalies"): "tables-alone",
     ("tables", "40 normal points, 5 anomalies"): "tables-labelled",
     ("tables", "100 normal points, 0 anomalies"): "tables-hundred",
+    ("tables", "10 normal points, 0 anomalies"): "tables-ten",
+    ("tables", "10 normal points, 5 anomalies"): "tables-ten-labelled",
+    ("tables", "100 normal points, 5 anomalies"): "tables-hundred-labelled",
 }
 # Paired differences: a key, what stands for the comparison above, contender, opponent, and the figure if not the AUROC.
 QUOTED_GAPS = {
@@ -203,8 +207,32 @@ QUOTED_GAPS = {
     "gap-tables-real-neighbour": ("tables-alone", "prototypes, real", "1-NN"),
     "gap-tables-virtual-100": ("tables-hundred", "prototypes, virtual", "prototypes, real"),
     "gap-tables-synthetic-100": ("tables-hundred", "prototypes, synthetic", "prototypes, real"),
+    "gap-tables-ten-real-neighbour": ("tables-ten", "prototypes, real", "1-NN"),
+    "gap-tables-ten-labelled-logistic": ("tables-ten-labelled", "logistic, real", "mean of all scores"),
+    "gap-tables-ten-labelled-logistic-trees": ("tables-ten-labelled", "logistic, real", "trees"),
+    "gap-tables-alone-real-mean": ("tables-alone", "prototypes, real", "mean of all scores"),
+    "gap-tables-alone-mean-neighbour": ("tables-alone", "mean of all scores", "1-NN"),
+    "gap-tables-labelled-real-mean": ("tables-labelled", "prototypes, real", "mean of all scores"),
+    "gap-tables-labelled-mean-trees": ("tables-labelled", "mean of all scores", "trees"),
+    "gap-tables-labelled-pair-mean": ("tables-labelled", "5-NN and trees", "mean of all scores"),
+    "gap-tables-hundred-real-mean": ("tables-hundred", "prototypes, real", "mean of all scores"),
+    "gap-tables-hundred-labelled-real-mean": ("tables-hundred-labelled", "prototypes, real", "mean of all scores"),
+    "gap-tables-hundred-labelled-real-trees": ("tables-hundred-labelled", "prototypes, real", "trees"),
     "gap-tables-alone-virtual-decide": ("tables-alone", "prototypes, virtual", "prototypes, real", "accuracy"),
     "gap-tables-alone-synthetic-decide": ("tables-alone", "prototypes, synthetic", "prototypes, real", "accuracy"),
+}
+# Paired differences of one contender in two comparisons of the same units: a key, what stands for the first, its
+# contender, what stands for the second, and the contender there.
+QUOTED_ACROSS = {
+    "gap-tables-labels-ten": ("tables-ten-labelled", "mean of all scores", "tables-ten", "mean of all scores"),
+    "gap-tables-labels": ("tables-labelled", "mean of all scores", "tables-alone", "mean of all scores"),
+    "gap-tables-labels-hundred": (
+        "tables-hundred-labelled",
+        "mean of all scores",
+        "tables-hundred",
+        "mean of all scores",
+    ),
+    "gap-tables-more-points": ("tables-hundred", "mean of all scores", "tables-alone", "mean of all scores"),
 }
 # Of `results/aae.json`: a key, and the method and which of its figures (score, C's logit, error).
 QUOTED_AAE = {
@@ -300,6 +328,11 @@ def quoted(everything: dict[str, dict[str, Comparison]]) -> dict[str, float | st
         file, name = where[begin]
         if name in everything.get(file, {}):
             found[key] = f"{everything[file][name].minus(*pair):.3f}"
+    for key, (first, who, second, other) in QUOTED_ACROSS.items():
+        both = [everything.get(where[begin][0], {}).get(where[begin][1]) for begin in (first, second)]
+        if all(both):
+            a, b = (part.outcomes[name].by_unit["auroc"] for part, name in zip(both, (who, other), strict=True))
+            found[key] = f"{interval(a - b, least=-1):.3f}"
     return found
 
 

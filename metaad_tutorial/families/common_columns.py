@@ -33,16 +33,18 @@ def common_columns(support_x, support_y, query_x) -> tuple[np.ndarray, np.ndarra
     r"""Describe the points of one task by what simple detectors, fitted to its support set, say of them.
 
     Every detector gives two columns. With its scores :math:`s_1,\dots,s_n` of the normal support points, each judged
-    without itself, a point of score s has
+    without itself where that is cheap, a point of score s has (equations ``score-size`` and ``conformal-p``)
 
     .. math:: 2\,\frac{s-\operatorname{median}_i s_i}{q_{84}(s_i)-q_{16}(s_i)}
 
     .. math:: \Phi^{-1}\Big(1-\frac{1+\#\{i:s_i\ge s\}}{n+1}\Big),
 
     how large the score is for this task (distances by their logarithm), and its rank, a conformal p-value as a normal
-    quantile (not an exact one: place and scale of the columns have seen the normal support points). Both mean the same
-    in every table, whatever its columns. The last column counts the columns that were constant on the normal support
-    points and are not on this one. A query point is described without looking at others.
+    quantile. Both mean the same in every table, whatever its columns, as far as the detector has not followed the
+    normal support points (equation ``rank-law``): place and scale of the columns have seen them, and "minor", whose
+    directions are fitted to them, calls far too many new points rare, as chapter 11 measures. The last column counts
+    the columns that were constant on the normal support points and are not on this one. A query point is described
+    without looking at others.
 
     Args:
         support_x: (S, d) finite points, at least 3 of them normal; support_y: (S,) labels, 0 normal and 1 anomalous.
