@@ -30,7 +30,7 @@ def test_own_promise():
     "unit-promise",
     statement=r"margin that the $r$-th of $m$ units needed: a new unit's rate is above $\varepsilon$ with probability "
     r"at most $r/(m + 1)$",
-    how="4,000 fleets of 19 and 39 units of different spread, the rate counted on each unit's readings; at most r/(m + 1), "
+    how="4,000 fleets of 19 and 39 units of different spread, rates counted on their readings: at most r/(m + 1), "
     "and near it",
 )
 def test_unit_promise():
