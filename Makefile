@@ -31,7 +31,7 @@ unexport METAAD_PROGRESS
 .DEFAULT_GOAL := help
 OUT     ?= reader
 .PHONY: help setup book pdf zip reader-notebooks check-reader test test-unit test-notebooks test-portable notebooks check-notebooks lab lab-sources \
-        serve lint format bench bench-glyphs bench-baselines bench-aae bench-evidence bench-omniglot check-pages check-lab linkcheck lock clean distclean
+        serve lint format bench bench-glyphs bench-baselines bench-aae bench-watching bench-evidence bench-omniglot check-pages check-lab linkcheck lock clean distclean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -124,6 +124,9 @@ bench-baselines: $(STAMP) ## Compare five baselines on eight tables (about a min
 
 bench-aae: $(STAMP) ## Compare the autoencoder with its parts and baselines (about 10 minutes)
 	$(BIN)/python benchmarks/aae.py $(ARGS)
+
+bench-watching: $(STAMP) ## Time two watchers of drift, in readings (a minute)
+	$(BIN)/python benchmarks/watching.py $(ARGS)
 
 bench-evidence: $(BENCH)/.installed-$(PEERS) ## Compare all methods with all opponents (hours; a part: ARGS="fleet")
 	$(BENCH)/bin/python benchmarks/evidence.py $(ARGS)

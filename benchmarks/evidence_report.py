@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import watching
 
 from metaad_tutorial import Comparison, plots
 from metaad_tutorial.metrics import interval
@@ -21,12 +22,13 @@ LIMIT = "limit"
 # simple ones do, the best of them on the held-out units stands for the way: that favours it.
 WAYS = {
     "neighbour": ("nearest neighbour", "pixels, nearest neighbour", "pixels, shifted", "1-NN", "5-NN"),
+    "mixed": ("mean of all scores", "5-NN and trees"),
     "logistic": ("pooled logistic", "centred logistic", "logistic, real"),
     "emp. Bayes": ("empirical Bayes",),
     "Gaussian-ized": ("Gaussianized Bayes",),
-    "features": ("pooled features", "features, real"),
+    "features": ("pooled features", "pooled features, unit length", "features, real"),
     "AADML": ("AADML",),
-    "MAML": ("MAML",),
+    "MAML": ("MAML", "MAML, averaged"),
     "prototypes": ("prototypes", "prototypes, real"),
 }
 # File, comparison, and what the family is called in the table.
@@ -48,6 +50,7 @@ ROWS = [
     ("omniglot", "2 drawings", "Omniglot, 2 drawings"),
     ("omniglot", "5 drawings", "Omniglot, 5 drawings"),
     ("omniglot", "10 drawings", "Omniglot, 10 drawings"),
+    ("distance", "vowels, one frame a sound", "vowels, 5 sounds"),
     ("speakers", "13 training speakers, known kinds", "speakers, known kinds"),
     ("speakers", "13 training speakers, new kinds", "speakers, new kinds"),
     ("speakers", "2 training speakers, known kinds", "speakers, known kinds, 2 to learn from"),
@@ -234,6 +237,70 @@ QUOTED_ACROSS = {
     ),
     "gap-tables-more-points": ("tables-hundred", "mean of all scores", "tables-alone", "mean of all scores"),
 }
+# Chapter 13's table: the ways by what they take from other tasks; of each, the best on the held-out units stands.
+GROUPS = {
+    "alone": ("neighbour", "mixed"),
+    "pooled": ("logistic",),
+    "bayes": ("emp. Bayes", "Gaussian-ized"),
+    "features": ("features",),
+    "episodes": ("AADML", "MAML", "prototypes"),
+}
+# Its lines: a key, and the row of `ROWS` by its label.
+ASKED = {
+    "letters": "printed letters, 5 shots",
+    "hand": "handwriting, 5 shots",
+    "hand-one": "handwriting, 1 shot",
+    "scans": "8 x 8 digits, 5 shots",
+    "omni-2": "Omniglot, 2 drawings",
+    "omni-5": "Omniglot, 5 drawings",
+    "omni-10": "Omniglot, 10 drawings",
+    "vowels": "vowels, 5 sounds",
+    "known": "speakers, known kinds",
+    "known-2": "speakers, known kinds, 2 to learn from",
+    "new": "speakers, new kinds",
+    "tables-10": "tables, 10 normal points",
+    "tables-40": "tables, 40 normal points",
+    "tables-100": "tables, 100 normal points",
+    "labels-10": "tables, 10 + 5 anomalies",
+    "labels-40": "tables, 40 + 5 anomalies",
+    "labels-100": "tables, 100 + 5 anomalies",
+    "line": "fleet, one direction",
+    "plane": "fleet, plane",
+    "plane-10": "fleet, plane, 10 machines",
+    "one-line": "one class, one direction",
+    "one-plane": "one class, plane",
+    "bent-line": "warped, one direction",
+    "bent-plane": "warped, plane",
+    "bent-one": "one class, warped, plane",
+    "twice": "bent twice, plane",
+}
+# Its tree: a question and what follows yes and no; a leaf is the tuple of the lines that fall there.
+TREE = (
+    "the same columns or pixels everywhere?",
+    (
+        "normal is one of many named classes?",
+        (
+            "more than 20 examples of a class?",
+            ("letters", "hand", "hand-one", "scans"),
+            ("omni-2", "omni-5", "omni-10", "vowels"),
+        ),
+        (
+            "normal points in one cloud?",
+            (
+                "a bell?",
+                ("line", "plane", "plane-10", "one-line", "one-plane"),
+                ("a bell after bending its axes?", ("bent-line", "bent-plane", "bent-one"), ("twice",)),
+            ),
+            ("known", "known-2", "new"),
+        ),
+    ),
+    (
+        "labelled anomalies of the new unit?",
+        ("labels-10", "labels-40", "labels-100"),
+        ("tables-10", "tables-40", "tables-100"),
+    ),
+)
+LEVEL = 0.005  # nobody trains a network for less
 # Of `results/aae.json`: a key, and the method and which of its figures (score, C's logit, error).
 QUOTED_AAE = {
     "all": ("AAE", 0),
@@ -290,6 +357,84 @@ def which_way(everything: dict[str, dict[str, Comparison]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def standing(found: Comparison) -> dict[str, tuple[str, bool]]:
+    """For each way that was tried, simplest first: what stands for it, and whether it is the best or level with it.
+
+    Level means behind none: that for every other way the 95 % interval of the paired difference holds 0 or more, or
+    lies above -`LEVEL`.
+    """
+    names = {way: [name for name in known if name in found.outcomes] for way, known in WAYS.items()}
+    there = {way: found.winner(among=known) for way, known in names.items() if known}
+
+    def behind(name: str, other: str) -> bool:
+        apart = found.minus(name, other)
+        return apart.high < 0 and apart.low <= -LEVEL
+
+    return {way: (name, not any(behind(name, other) for other in there.values())) for way, name in there.items()}
+
+
+def is_leaf(tree: tuple) -> bool:
+    return tree[0] in ASKED
+
+
+def row_of(everything: dict, key: str) -> Comparison:
+    file, name = next((file, name) for file, name, label in ROWS if label == ASKED[key])
+    return everything[file][name]
+
+
+def leaf(everything: dict, lines: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+    """The simplest way that is level on the most of these lines; and the lines that contradict it."""
+    found = {key: standing(row_of(everything, key)) for key in lines}
+    against = {way: tuple(key for key in lines if not found[key].get(way, ("", False))[1]) for way in WAYS}
+    way = min(WAYS, key=lambda way: len(against[way]))  # the first of equals
+    return way, against[way]
+
+
+def decided(everything: dict, tree: tuple = TREE) -> tuple:
+    """The tree with each leaf decided: a question, what follows yes and no, or a way and the lines against it."""
+    if is_leaf(tree):
+        return leaf(everything, tree)
+    question, yes, no = tree
+    return question, decided(everything, yes), decided(everything, no)
+
+
+def leaves(tree: tuple = TREE) -> list[tuple[str, ...]]:
+    """The lines of each leaf, from left to right."""
+    return [tree] if is_leaf(tree) else [lines for part in tree[1:] for lines in leaves(part)]
+
+
+def held_out(everything: dict) -> tuple[int, int]:
+    """How many lines are level with what the other lines of their leaf decide, of how many whose leaf has others."""
+    pairs = [(key, [other for other in lines if other != key]) for lines in leaves() for key in lines if lines[1:]]
+    right = [standing(row_of(everything, key)).get(leaf(everything, rest)[0], ("", False))[1] for key, rest in pairs]
+    return sum(right), len(right)
+
+
+def asked(everything: dict) -> dict[str, str | int]:
+    """Chapter 13's table: for each line the AUROC of each group of ways, and episodes less the best other one.
+
+    And counts: lines on which episodes are alone in front, level with another group, behind; on which what sees the
+    task alone is level; and of the tree held out.
+    """
+    cells = dict.fromkeys(("ask-ahead", "ask-level", "ask-behind", "ask-alone"), 0)
+    cells["ask-right"], cells["ask-tried"] = held_out(everything)
+    cells["ask-lines"] = len(ASKED)
+    for key in ASKED:
+        found = row_of(everything, key)
+        stands = {way: name for way, (name, _) in standing(found).items()}
+        best = {}
+        for group, ways in GROUPS.items():
+            if names := [stands[way] for way in ways if way in stands]:
+                best[group] = found.winner(among=names)
+                cells[f"ask-{key}-{group}"] = f"{found.interval(best[group]).mean:.3f}"
+        others = [name for group, name in best.items() if group != "episodes"]
+        front = {group for group, ways in GROUPS.items() for way in ways if standing(found).get(way, ("", False))[1]}
+        cells["ask-alone"] += "alone" in front
+        cells["ask-behind" if "episodes" not in front else "ask-level" if len(front) > 1 else "ask-ahead"] += 1
+        cells[f"ask-{key}-gap"] = f"{found.minus(best['episodes'], found.winner(among=others)):+.3f}"
+    return cells
+
+
 def machines(fleets: dict[str, Comparison]) -> plt.Figure:
     """AUROC over the number of training machines, few-shot, one panel for each kind of fleet."""
     kinds = {"line": "faults in one direction", "plane": "faults in a plane"}
@@ -333,7 +478,7 @@ def quoted(everything: dict[str, dict[str, Comparison]]) -> dict[str, float | st
         if all(both):
             a, b = (part.outcomes[name].by_unit["auroc"] for part, name in zip(both, (who, other), strict=True))
             found[key] = f"{interval(a - b, least=-1):.3f}"
-    return found
+    return found | asked(everything)
 
 
 def quoted_aae(path: Path = RESULTS.parent / "aae.json") -> dict[str, float]:
@@ -347,11 +492,18 @@ def quoted_aae(path: Path = RESULTS.parent / "aae.json") -> dict[str, float]:
     return found
 
 
+def quoted_watching(path: Path = RESULTS.parent / "watching.json") -> dict[str, str | float]:
+    """What chapter 13 quotes of `watching.py`."""
+    return watching.quoted(json.loads(path.read_text())["rows"])
+
+
 def report(folder: Path = RESULTS) -> None:
     """Write `which_way.md`, `quoted.json`, and `machines.svg` if the fleets were measured."""
     everything = stored(folder)
     (folder / "which_way.md").write_text(which_way(everything))
-    (folder / "quoted.json").write_text(json.dumps(quoted(everything) | quoted_aae(), indent=1) + "\n")
+    (folder / "quoted.json").write_text(
+        json.dumps(quoted(everything) | quoted_aae() | quoted_watching(), indent=1) + "\n"
+    )
     fleets = everything.get("fleet", {})
     if any(key.startswith("few-shot, plane") for key in fleets) and any(
         key.startswith("few-shot, line") for key in fleets

@@ -33,7 +33,7 @@ def stored(name):
     return json.loads((FOLDER / "results" / f"{name}.json").read_text())
 
 
-metastep, glyphs, baselines, aae = (load(name) for name in ("metastep", "glyphs", "baselines", "aae"))
+metastep, glyphs, baselines, aae, watching = map(load, ("metastep", "glyphs", "baselines", "aae", "watching"))
 RESULTS = stored("metastep")
 ROUTES = RESULTS["routes"]
 
@@ -193,6 +193,21 @@ def test_the_autoencoder_benchmark_runs():
         assert all(0 <= figure <= 1 for figures in found.values() for figure in figures)
 
 
+def test_delays_are_stored_for_every_draw_and_quoted(tmp_path, monkeypatch):
+    results = stored("watching")
+    assert results["seeds"] == list(range(5)) and list(results["rows"]) == list(watching.NOISES)
+    for draws in results["rows"].values():
+        assert all(0 <= draw[name]["false"] < 0.12 for draw in draws for name in watching.WATCHERS)
+    assert (FOLDER / "results" / "watching.md").read_text() == watching.table(results)
+    assert "watching.md" in (ROOT / "book" / "benchmarks.md").read_text()
+    first = [draw["bet"]["one"] - draw["running sum"]["one"] for draw in results["rows"]["bell"]]
+    gap = watching.quoted(results["rows"])["watch-bell-one-gap"]
+    assert gap.startswith(f"{np.mean(first):+.0f} [")
+    monkeypatch.setattr("sys.argv", ["watching.py", "--quick", "--out", str(tmp_path)])
+    watching.main()
+    assert json.loads((tmp_path / "watching.json").read_text())["seeds"] == [0, 1]
+
+
 # --- Comparisons with every opponent -------------------------------------------------------------------
 
 report = load("evidence_report")
@@ -220,7 +235,7 @@ def test_the_table_of_ways_is_that_of_the_stored_comparisons():
 
 def test_quoted_numbers_are_those_of_the_stored_comparisons():
     quoted = json.loads((report.RESULTS / "quoted.json").read_text())
-    assert quoted == report.quoted(EVIDENCE) | report.quoted_aae()
+    assert quoted == report.quoted(EVIDENCE) | report.quoted_aae() | report.quoted_watching()
     for key, (file, name, who, figure) in report.QUOTED.items():
         assert quoted[key] == pytest.approx(EVIDENCE[file][name].interval(who, figure).mean, abs=1e-4)
     hessian = EVIDENCE["updates"]["fleet, plane"].minus("MAML", "FOMAML")
