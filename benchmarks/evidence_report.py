@@ -236,6 +236,7 @@ QUOTED_ACROSS = {
         "mean of all scores",
     ),
     "gap-tables-more-points": ("tables-hundred", "mean of all scores", "tables-alone", "mean of all scores"),
+    "gap-tables-labels-prototypes": ("tables-labelled", "mean of all scores", "tables-alone", "prototypes, real"),
 }
 # Chapter 13's table: the ways by what they take from other tasks; of each, the best on the held-out units stands.
 GROUPS = {
