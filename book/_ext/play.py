@@ -583,8 +583,8 @@ WORDS = {
     "apart": (
         "Four sensors of a machine, each with a handle that can be dragged above or below its normal mean, and bars "
         "for the parts of the score by one of five ways.",
-        "Which sensor is broken? Look at the parts, then ask. In the four readings two ways, one, all and none find it. "
-        "Drag sensors, and choose what they share: without load all ways agree. The score is the squared "
+        "Which sensor is broken? Look at the parts, then ask. In the four readings two ways, one, all and none find "
+        "it. Drag sensors, and choose what they share: without load all ways agree. The score is the squared "
         "Mahalanobis distance, {eq}`quadratic-parts`.",
     ),
     "threshold": (
