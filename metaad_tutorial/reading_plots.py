@@ -57,3 +57,4 @@ def heat_map(ax: Axes, image, parts, groups: Sequence, *, box: Sequence[int] | N
         corner, size = (x.min() - 0.5, y.min() - 0.5), (np.ptp(x) + 1, np.ptp(y) + 1)
         ax.add_patch(plt.Rectangle(corner, *size, fill=False, linestyle=dash, linewidth=1.6))
     ax.set(xticks=[], yticks=[])
+    ax.spines[:].set(visible=True, color="grey")

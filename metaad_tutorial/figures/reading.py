@@ -78,7 +78,7 @@ def maps(rows: Sequence[tuple], groups: Sequence) -> Figure:
         groups: pixel numbers of the patches.
     """
     names = list(rows[0][2])
-    fig, axes = plt.subplots(len(rows), len(names) + 2, figsize=(6.4, 1.6 * len(rows) + 0.3), squeeze=False)
+    fig, axes = plt.subplots(len(rows), len(names) + 2, figsize=(6.4, 1.3 * len(rows) + 0.1), squeeze=False)
     for line, (image, patch, parts, nearest) in zip(axes, rows, strict=True):
         plots.images(line[:1], [image], titles=["damaged"])
         for ax, name in zip(line[1:-1], names, strict=True):
