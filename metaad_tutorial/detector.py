@@ -16,6 +16,7 @@ from .estimator import Estimator, detector
 from .families.columns import check_columns
 from .metrics import best_threshold, rank_threshold
 from .overlap import check_disjoint
+from .reading import occlusion
 
 
 @detector(kw_only=True)
@@ -126,14 +127,11 @@ class Detector(OutlierMixin, Estimator):
     def explain(self, X) -> np.ndarray:
         """The score of each point of X, less its score with one column at `support_mean_`: (n, d).
 
-        Large where that column makes the point anomalous; the differences need not add up to the score.
+        Large where that column makes the point anomalous; the differences need not add up to the score. They are those
+        of `occlusion` (equation ``occlusion-part``); the module `reading` has other ways.
         """
-        score, rows, parts = self.anomaly_score(X), self._rows(X), []
-        for j, usual in enumerate(self.support_mean_):
-            changed = rows.copy()
-            changed[:, j] = usual
-            parts.append(score - self._score(changed))
-        return np.stack(parts, 1)
+        self.anomaly_score(X)  # refuses what cannot be scored
+        return occlusion(self._score, self._rows(X), self.support_mean_)
 
     offset_ = property(lambda self: -self.threshold_, doc="``-threshold_``, scikit-learn's convention.")
 

@@ -196,6 +196,22 @@ def test_the_majority_is_the_norm_where_no_kind_is_special():
         assert np.allclose(check["scores"], scores[name](x, corner[own]), rtol=0, atol=1e-8)
 
 
+def test_a_reading_taken_apart_keeps_the_formulas_of_its_parts():
+    data = play.apart()
+    for check in data["checks"]:
+        covariance = np.full((4, 4), check["load"]) + (1 - check["load"]) * np.eye(4)
+        xi, parts = np.array(check["xi"]), {way: np.array(own) for way, own in check["parts"].items()}
+        lean, own = np.linalg.solve(covariance, xi), np.diag(np.linalg.inv(covariance))
+        assert np.isclose(check["score"], xi @ lean) and np.isclose(parts["Shapley"].sum(), check["score"])
+        assert np.allclose(parts["filled in"], lean**2 / own) and np.allclose(parts["z-score"], xi**2)
+        assert np.allclose(parts["gradient"], 2 * parts["Shapley"], atol=1e-6)
+        assert np.allclose(2 * parts["Shapley"], parts["occlusion"] + own * xi**2)
+    first = [check for check in data["checks"] if check["load"] == data["load"]]
+    assert [check["xi"] for check in first] == [reading["xi"] for reading in data["readings"][:3]]
+    assert {reading["broken"] for reading in data["readings"]} == {0, 1, 2, 3}
+    assert all(abs(x) <= 3.5 for reading in data["readings"] for x in reading["xi"])
+
+
 def test_the_network_of_the_page_is_the_packages_and_does_what_is_said_of_it():
     data = play.draw()
     assert (play.WEIGHTS / "draw.js").stat().st_size < 300 * 1024
@@ -238,7 +254,7 @@ def test_without_a_script_six_images_are_drawn():
 
 
 @pytest.mark.parametrize(
-    ("name", "circles"), [("start", 4), ("fault", 40), ("game", 1), ("kappa", 40), ("majority", 18)]
+    ("name", "circles"), [("start", 4), ("fault", 40), ("game", 1), ("kappa", 40), ("majority", 18), ("apart", 4)]
 )
 def test_without_a_script_the_first_state_is_drawn(name, circles):
     data_of, picture = play.FIGURES[name]

@@ -384,6 +384,50 @@ def majority() -> dict:
     return first | {"curves": curves, "checks": checks}
 
 
+def apart() -> dict:
+    """Readings of four sensors under a common load, one of them broken, and their scores taken apart by the package.
+
+    They are chosen: two ways find the broken sensor, one way, all, none.
+
+    All sensors have variance 1 and, by the load, correlation ``load`` with each other; the score is the squared
+    Mahalanobis distance. Each check has a load, a reading, its score and its parts by each way.
+    """
+    import numpy as np
+
+    from metaad_tutorial.reading import expected, gradient_parts, occlusion, shapley
+
+    def covariance(load: float) -> np.ndarray:
+        return (1 - load) * np.eye(4) + load
+
+    def check(load: float, xi: list[float]) -> dict:
+        omega, X, mean = np.linalg.inv(covariance(load)), np.array([xi]), np.zeros(4)
+
+        def score(X):
+            return ((X @ omega) * X).sum(1)
+
+        parts = {
+            "z-score": X**2,
+            "occlusion": occlusion(score, X, mean),
+            "gradient": gradient_parts(score, X, mean),
+            "Shapley": shapley(score, X, mean),
+            "filled in": occlusion(score, X, expected(X, mean, covariance(load))),
+        }
+        return {"load": load, "xi": xi, "score": score(X)[0], "parts": {way: p[0].tolist() for way, p in parts.items()}}
+
+    rng, load, readings = np.random.default_rng(5), 0.8, []
+    kinds = [(1, {"occlusion", "filled in"}), (3, {"filled in"}), (0, set(check(0.0, [0.0] * 4)["parts"])), (2, set())]
+    for broken, right in kinds:  # the ways that are to find the broken sensor
+        found = None
+        while found != right:
+            xi = np.sqrt(load) * rng.normal() + np.sqrt(1 - load) * rng.normal(size=4)
+            xi[broken] += 1.5 * rng.choice([-1, 1])
+            xi = (xi.clip(-3.5, 3.5).round(1) + 0.0).tolist()
+            found = {way for way, own in check(load, xi)["parts"].items() if np.argmax(own) == broken}
+        readings.append({"xi": xi, "broken": broken})
+    checks = [check(each, reading["xi"]) for each in (0.0, 0.5, load, 0.9) for reading in readings[:3]]
+    return {"load": load, "readings": readings, "checks": checks}
+
+
 WEIGHTS = Path(__file__).parents[1] / "_static" / "play" / "data"
 
 
@@ -616,6 +660,18 @@ def _batch(data: dict) -> str:
     )
 
 
+def _sensors(data: dict) -> str:
+    """The first reading: a circle for each sensor above or below its normal mean."""
+    at = "".join(
+        f'<circle class="play-normal" cx="{50 + 65 * j}" cy="{120 - 30 * x:.1f}" r="7"/>'
+        for j, x in enumerate(data["readings"][0]["xi"])
+    )
+    return (
+        '<svg viewBox="0 0 290 240" role="img" aria-label="four sensors and how far each is from its normal mean">'
+        f'<path class="play-axis" d="M20 120H280"/>{at}</svg>'
+    )
+
+
 # Data, static picture, and for notebooks the words for those who cannot see it and the caption.
 FIGURES = {
     "guess": (guess, _machine),
@@ -627,6 +683,7 @@ FIGURES = {
     "game": (game, _bells),
     "kappa": (kappa, _outline),
     "majority": (majority, _batch),
+    "apart": (apart, _sensors),
     "draw": (draw, _six),
 }
 WORDS = {
@@ -692,6 +749,13 @@ WORDS = {
         "Raise the share of anomalies. Curves are means over 12 simulated batches, with each kind as the normal one in "
         "turn, which is the hypothesis of {prf:ref}`thm-plurality`; the dot is that mean, the ring this batch, the "
         "cross the batch mean. The third method alone is told where anomalies lie: away from the normal kind.",
+    ),
+    "apart": (
+        "Four sensors of a machine, each with a handle that can be dragged above or below its normal mean, and bars "
+        "for the parts of the score by one of five ways.",
+        "Which sensor is broken? Look at the parts, then ask. In the four readings two ways, one, all and none find "
+        "it. Drag sensors, and choose what they share: without load all ways agree. The score is the squared "
+        "Mahalanobis distance, {eq}`quadratic-parts`.",
     ),
     "threshold": (
         "Ten scores on a line, a threshold, the staircase of the ROC curve and the grid of pairs under it.",

@@ -384,6 +384,47 @@ async function majority(page, figure, way, say) {
   if ((await words()) !== first) say(`starting again: expected "${first}", got "${await words()}"`);
 }
 
+/** Play "A score taken apart": compare scores and parts, move a sensor, tell, take the load away, start again. */
+async function apart(page, figure, way, say) {
+  const data = JSON.parse(await figure.locator("script").textContent());
+  const stage = figure.locator(".play-stage"), told = figure.locator(".play-told"), words = () => told.textContent();
+  const gap = await stage.evaluate((stage, checks) =>
+    Math.max(...checks.flatMap(({ load, xi, score, parts }) => [
+      Math.abs(stage.playFigures.score(xi, load) - score),
+      ...Object.entries(parts).flatMap(([name, own]) => stage.playFigures.parts(name, xi, load).map((v, j) => Math.abs(v - own[j]))),
+    ])), data.checks);
+  if (!(gap < 1e-6)) say(`scores or parts differ from the package's by ${gap}`);
+  const now = () => stage.evaluate((stage) => stage.playFigures.now());
+  const press = async (name) => {
+    const button = figure.locator("button", { hasText: name });
+    if (way.keys) await button.press("Enter");
+    else if (way.hasTouch) await button.tap();
+    else await button.click();
+  };
+  const top = (values) => values.indexOf(Math.max(...values)) + 1, first = await words(), own = data.checks.find((c) => c.load === data.load);
+  for (const name of Object.keys(own.parts)) {
+    await press(name);
+    if (!(await words()).includes(`Largest part: sensor ${top(own.parts[name])}.`)) say(`${name}: expected sensor ${top(own.parts[name])}, got "${await words()}"`);
+  }
+  const before = (await now()).xi;
+  await move(page, figure.locator(".play-handle").nth(2), way, [0, -30], "ArrowUp");
+  const after = (await now()).xi;
+  if (!(after[2] > before[2] + 0.3 && after[0] === before[0])) say(`sensor 3 moved up stands at ${after}`);
+  await axe(page, figure, say);
+  await press("Which is broken?");
+  if (!(await words()).includes(`Broken: sensor ${data.readings[0].broken + 1}.`)) say(`told: "${await words()}"`);
+  for (let i = 0; i < 9; i++) await figure.locator("input").press("ArrowLeft");
+  const squares = after.reduce((a, x) => a + x * x, 0).toFixed(1);
+  for (const name of ["occlusion", "Shapley", "filled in"]) {
+    await press(name);
+    if (!(await words()).includes(`Score ${squares}; the parts add up to ${squares}.`)) say(`without load, ${name}: "${await words()}"`);
+  }
+  await press("Another reading");
+  if (`${(await now()).xi}` !== `${data.readings[1].xi}`) say(`another reading: ${(await now()).xi}`);
+  await press("Start again");
+  if ((await words()) !== first) say(`starting again: expected "${first}", got "${await words()}"`);
+}
+
 /** Play "Draw five, then draw another": compare features and scores, then twenty drawings, by strokes or ready-made. */
 async function draw(page, figure, way, say) {
   const data = JSON.parse(await figure.locator("script").textContent());
@@ -455,11 +496,11 @@ async function draw(page, figure, way, say) {
   if ((await words()) !== first) say(`starting again: expected "${first}", got "${await words()}"`);
 }
 
-const FIGURES = { guess, threshold, promise, step, start, fault, game, kappa, majority, draw };
+const FIGURES = { guess, threshold, promise, step, start, fault, game, kappa, majority, draw, apart };
 const WHERE = {
   intro: ["guess", "draw"], "01_scores": ["threshold", "promise"], "02_tasks": ["guess"], "04_aadml": ["step"], "05_maml": ["start"],
   "06_novel": ["fault"], "07_learn": ["draw"], "08_adversarial": ["game"],
-  "09_generative": ["kappa"], "10_new_domains": ["majority"],
+  "09_generative": ["kappa"], "10_new_domains": ["majority"], "12_reading": ["apart"],
 };
 
 /** Figures that a page should have and lacks. */
@@ -511,7 +552,7 @@ if (!pages.length) console.error("no page has a figure to play with");
 if (values["self-test"]) {
   // The pages of the figures, broken in one way each.
   const read = (name) => fs.readFileSync(path.join(root, pages.find((f) => f.includes(name))), "utf8");
-  const html = read("intro").replace(/<figure class="play" id="play-draw".*?<\/figure>/s, ""), roc = read("01_scores"), plane = read("04_aadml"), maml = read("05_maml"), novel = read("06_novel"), aae = read("08_adversarial"), letters = read("07_learn"), hedge = read("09_generative"), batch = read("10_new_domains");
+  const html = read("intro").replace(/<figure class="play" id="play-draw".*?<\/figure>/s, ""), roc = read("01_scores"), plane = read("04_aadml"), maml = read("05_maml"), novel = read("06_novel"), aae = read("08_adversarial"), letters = read("07_learn"), hedge = read("09_generative"), batch = read("10_new_domains"), taken = read("12_reading");
   const scripts = ["play.js", ...Object.keys(FIGURES).map((name) => `play/${name}.js`)];
   const texts = scripts.map((name) => fs.readFileSync(path.join(root, "_static", name), "utf8"));
   const breaks = {
@@ -559,6 +600,10 @@ if (values["self-test"]) {
     strokes: [() => letters, (s) => s.replace("stroke.push(point);", ""), /judged right/],
     decides: [() => letters, (s) => s.replace('value > 0 ? "another sign"', 'value > 40 ? "another sign"'), /ready-made|judged right/],
     ready: [() => letters, (s) => s.replace("turns[i]++ %", "turns[i] %"), /ready-made/],
+    parts: [() => taken, (s) => s.replace("2 * x * v - own * x * x", "2 * x * v + own * x * x"), /scores or parts/],
+    largest: [() => taken, (s) => s.replace("own.indexOf(Math.max(...own))", "own.indexOf(Math.min(...own))"), /expected sensor/],
+    sensor: [() => taken, (s) => s.replace("set(j, (120 - v) / 30)", "set(j, xi[j])").replace("xi[j] + (right - down) / 10", "xi[j]"), /moved up/],
+    broken: [() => taken, (s) => s.replace("sensor ${broken + 1}", "sensor ${broken + 2}"), /told/],
     picture: [(h) => h.replace(/<div class="play-stage">.*?<\/svg>/s, '<div class="play-stage">'), (s) => s, /picture/],
   };
   const without = lacking("01_scores", roc.replace('data-play="promise"', ""));
