@@ -118,8 +118,8 @@ def _attributes(file: str, **options) -> tuple:
     text = data_file(FOLDER, file).read_text("utf-8", "replace")
     header = re.findall(r"^@attribute[ \t]+([^\s{]+)[ \t]*(?:\{(.*)\})?", text, re.IGNORECASE | re.MULTILINE)
     levels = {name: words and [word.strip() for word in words.split(",")] for name, words in header}
-    cells = np.loadtxt(text.splitlines(), str, comments=("@", "%"), delimiter=",")
-    return _assemble(levels, cells, header[-1][0], levels, **options)
+    rows = re.findall(r"^[^@%\s].*", text, re.MULTILINE)
+    return _assemble(levels, np.loadtxt(rows, str, comments=None, delimiter=","), header[-1][0], levels, **options)
 
 
 def _delimited(files, names=(), label="class", sep=",", folder=FOLDER, **options) -> tuple:
