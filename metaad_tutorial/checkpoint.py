@@ -36,7 +36,7 @@ class Checkpoint:
         params = {name: value for name, value in detector.get_params(deep=False).items() if name not in FREE}
         points = [x.float().cpu().numpy() for tasks in drawn for x in tasks.tensors]  # another processor's last bits
         shapes = {name: list(value.shape) for name, value in flat(start).items()}
-        same = {"method": type(detector).__name__, **files.pack(params), "network shapes": shapes}
+        same = {"method": type(detector).__name__, **params, "network shapes": shapes}
         same |= {"tasks": [family.identity(), joblib.hash(points)]}
         self.same = json.loads(json.dumps(same, default=files.plain))  # tuples as lists, as in the file
         self.rng, self.path = rng, path
@@ -64,10 +64,8 @@ class Checkpoint:
         except KeyError:
             raise ValueError(f"{self.path} is damaged: a part of it is missing.") from None
         if changed := [name for name in self.same | theirs if self.same.get(name) != theirs.get(name)]:
-            raise ValueError(
-                f"{self.path} is the checkpoint of another training, which differs in {', '.join(changed)}: "
-                "use the same parameters and tasks, or name another file."
-            )
+            other = f"{self.path} is the checkpoint of another training, which differs in {', '.join(changed)}"
+            raise ValueError(f"{other}: use the same parameters and tasks, or name another file.")
         if (done := len(before["loss"])) > steps:
             raise ValueError(f"{self.path} holds {done} outer steps, more than meta_steps={steps}.")
         history.update(before)  # everything fits: only now is anything changed

@@ -28,7 +28,7 @@ def support_norm(x: Tensor, n: int | None, eps: float = 1e-5) -> Tensor:
 
 def _check_sizes(channels, shape) -> None:
     if not is_widths(channels) or not channels:
-        raise ValueError(f"channels must hold integers of at least 1, got {channels!r}.")
+        raise ValueError(f"channels must hold integers of at least 1, in a tuple, got {channels!r}.")
     if shape is not None and not (is_widths(shape) and len(shape) == 2):
         raise ValueError(f"shape must be (height, width) in pixels, got {shape!r}.")
 
@@ -57,9 +57,6 @@ class ConvNet:
     outputs: int | None = None
 
     def __post_init__(self):
-        for name in ("channels", "shape"):  # lists from a JSON file become tuples again
-            if isinstance(getattr(self, name), list):
-                object.__setattr__(self, name, tuple(getattr(self, name)))
         _check_sizes(self.channels, self.shape)
         checks.one_of(None, "layer", "batch")(self.norm, "norm")
         checks.optional(checks.integer(1))(self.outputs, "outputs")
@@ -75,10 +72,8 @@ class ConvNet:
     def _image(self, n_features: int) -> tuple[int, int]:
         shape = self.shape or (math.isqrt(n_features),) * 2
         if math.prod(shape) != n_features:
-            raise ValueError(
-                f"ConvNet cannot read {n_features} features as an image of {shape[0]} x {shape[1]} pixels: "
-                "give it shape=(height, width), or use hidden=... for points that are no images."
-            )
+            failed = f"ConvNet cannot read {n_features} features as an image of {shape[0]} x {shape[1]} pixels"
+            raise ValueError(f"{failed}: give shape=(height, width), or use hidden=... for points that are no images.")
         return shape
 
     def init(self, rng: np.random.Generator, n_features: int) -> dict[str, Tensor]:

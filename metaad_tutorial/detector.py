@@ -128,12 +128,9 @@ class Detector(OutlierMixin, Estimator):
 
         Large where that column makes the point anomalous; the differences need not add up to the score.
         """
-        score, rows, parts = self.anomaly_score(X), self._rows(X), []
-        for j, usual in enumerate(self.support_mean_):
-            changed = rows.copy()
-            changed[:, j] = usual
-            parts.append(score - self._score(changed))
-        return np.stack(parts, 1)
+        score, rows, columns = self.anomaly_score(X), self._rows(X), np.eye(len(self.support_mean_), dtype=bool)
+        changed = (np.where(column, self.support_mean_, rows) for column in columns)
+        return np.stack([score - self._score(one) for one in changed], 1)
 
     offset_ = property(lambda self: -self.threshold_, doc="``-threshold_``, scikit-learn's convention.")
 

@@ -64,7 +64,7 @@ class Method:
                 self._wrapped = wrapped = ModuleNetwork(network, bool(self.embedding))
             return wrapped
         if network is None and self.hidden is None and vars(self).get("image_shape_"):
-            network = dataclasses.replace(IMAGES, shape=self.image_shape_)
+            network = dataclasses.replace(IMAGES, shape=tuple(self.image_shape_))
         if network is None:
             return _mlp(self.hidden or (), self.embedding)
         return dataclasses.replace(network, outputs=network.outputs or self.embedding)
