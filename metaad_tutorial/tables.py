@@ -96,8 +96,7 @@ def _encode(name: str, text: np.ndarray, levels: list[str] | None) -> tuple[list
     except ValueError:
         levels = sorted(levels or set(text[~missing]))  # without a header that lists them, the words found
     shown = levels if len(levels) > 2 else levels[1:]
-    block = (text[:, None] == np.array(shown)).astype(float)
-    block[missing] = np.nan
+    block = np.where(missing[:, None], np.nan, text[:, None] == np.array(shown))
     return [f"{name}={level}" for level in shown], block
 
 
