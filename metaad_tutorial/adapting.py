@@ -79,7 +79,8 @@ class AdaptingDetector(Method, Detector):
         """Adapted parameters for the raw support sets x (T, S, d), y (T, S), with the scaling they go with."""
         if self._trained:
             self._check_bound()
-            meta, scaling = self.meta_, Scaling(**mapped(lambda value: value.to(x), self.meta_["scaling"]))
+            meta = {name: value for name, value in self.meta_.items() if name != "scaling"}
+            scaling = Scaling(**mapped(lambda value: value.to(x), self.meta_["scaling"]))
         else:
             vars(self).pop("_wrapped", None)
             meta = self.init(np.random.default_rng(self.random_state), x.shape[-1])
