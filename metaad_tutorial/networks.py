@@ -26,7 +26,7 @@ def is_widths(values) -> bool:
 
 def he(rng: np.random.Generator, *shape: int) -> Tensor:
     """He-normal weights (out, in, ...): variance 2 / fan-in keeps the scale of the signal through a ReLU."""
-    return torch.as_tensor(np.sqrt(2 / np.prod(shape[1:])) * rng.normal(size=shape))
+    return float(np.sqrt(2 / np.prod(shape[1:]))) * torch.as_tensor(rng.normal(size=shape))
 
 
 def layer(rng: np.random.Generator, i: int, *shape: int) -> Params:
