@@ -129,9 +129,6 @@ class AAE(AdaptingDetector):
         """A function of the adapted parameters and the standardised points X, as an array."""
         return self._of(function, self.params_, self._raw(self._checked(X)))[0]
 
-    def _unscaled(self, x: Tensor) -> Tensor:
-        return x * self.params_["scaling"]["scale"] + self.params_["scaling"]["location"]
-
     def discriminator_logit(self, X) -> np.ndarray:
         """Logits of C at the points X (n, d) or (n, h, w): (n,), larger is more anomalous."""
         return self._shown(X, lambda params, x: self.parts(params, x)[..., 0])
@@ -146,7 +143,7 @@ class AAE(AdaptingDetector):
 
     def reconstruct(self, X) -> np.ndarray:
         """Reconstructions D(E(x)) of the points X (n, d) or (n, h, w), unscaled: (n, d)."""
-        return self._shown(X, lambda params, x: self._unscaled(self.game.run(params, "ED", x)))
+        return self._shown(X, lambda params, x: Scaling(**params["scaling"]).undone(self.game.run(params, "ED", x)))
 
     def virtual_anomalies(self, X, random_state=None) -> np.ndarray:
         """Virtual anomalies as points, unscaled, one made from each of the points X (n, d) or (n, h, w): (n, d).
@@ -154,4 +151,8 @@ class AAE(AdaptingDetector):
         Codes with noise are decoded.
         """
         rng, game = np.random.default_rng(random_state), self.game
-        return self._shown(X, lambda params, x: self._unscaled(game.shown(params, game.virtual(params, x, rng))))
+
+        def made(params: Tree, x: Tensor) -> Tensor:
+            return Scaling(**params["scaling"]).undone(game.shown(params, game.virtual(params, x, rng)))
+
+        return self._shown(X, made)

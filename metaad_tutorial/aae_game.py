@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -84,22 +83,16 @@ class Game:
         """Points of which C sees this."""
         if self.literal:
             return seen
-        return self.run(params, "D" if self.view else "", seen * params["seen"]["scale"] + params["seen"]["location"])
+        return self.run(params, "D" if self.view else "", Scaling(**params["seen"]).undone(seen))
 
-    def losses(self, params: Tree, rng: np.random.Generator) -> dict[str, Callable[[Tensor], Tensor]]:
-        """What the players descend, as functions of a batch of normal points (equation ``aae-total``)."""
-
-        def discriminated(x: Tensor) -> Tensor:
-            normal, virtual = self.seen(params, x), self.virtual(params, x, rng)
-            return discrimination(self.run(params, "C", normal), self.run(params, "C", virtual))
-
-        losses = {
-            "reconstruction": lambda x: reconstruction(x, self.run(params, "ED", x)).mean(-1),
-            "discrimination": discriminated,
-        }
-        if self.literal:
-            losses["adversarial"] = lambda x: adversarial(self.run(params, "EGDC", x))
-        return losses
+    def loss(self, name: str, params: Tree, x: Tensor, rng: np.random.Generator) -> Tensor:
+        """What the `PLAYERS` of a loss descend, at a batch x (T, N, d) of normal points (equation ``aae-total``)."""
+        if name == "reconstruction":
+            return reconstruction(x, self.run(params, "ED", x)).mean(-1)
+        if name == "adversarial":
+            return adversarial(self.run(params, "EGDC", x))
+        normal, virtual = self.seen(params, x), self.virtual(params, x, rng)
+        return discrimination(self.run(params, "C", normal), self.run(params, "C", virtual))
 
     def play(self, params: Tree, x: Tensor, rng, steps: int, batch_size: int, lr: float) -> dict[str, list[float]]:
         """All rounds; in each, the players of every loss take a step of Adam on the same batch, one after the other.
@@ -120,9 +113,9 @@ class Game:
         Raises:
             ValueError: if a parameter is not finite in the end.
         """
-        losses = self.losses(params, rng)
-        history = {name: [] for name in losses}
-        for playing in [losses] if self.literal else [{name: loss} for name, loss in losses.items()]:
+        history = {}
+        for playing in [[*PLAYERS]] if self.literal else [["reconstruction"], ["discrimination"]]:
+            history |= {name: [] for name in playing}
             own = {name: [v for player in PLAYERS[name] for v in params[player].values()] for name in playing}
             adam = {name: torch.optim.Adam(values, lr=lr) for name, values in own.items()}
             if not self.literal:
@@ -130,8 +123,8 @@ class Game:
                 params["seen"] = Scaling.of(codes, torch.ones_like(codes[..., 0]) > 0, alike=self.images)._asdict()
             for _ in progress(range(steps), "AAE"):
                 batch = x[..., torch.as_tensor(rng.integers(x.shape[-2], size=batch_size), device=x.device), :]
-                for name, loss in playing.items():
-                    value = loss(batch).sum()
+                for name in playing:
+                    value = self.loss(name, params, batch, rng).sum()
                     history[name].append(value.item())
                     for leaf, grad in zip(own[name], torch.autograd.grad(value, own[name]), strict=True):
                         leaf.grad = grad

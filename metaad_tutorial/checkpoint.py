@@ -36,7 +36,7 @@ class Checkpoint:
         params = {name: value for name, value in detector.get_params(deep=False).items() if name not in FREE}
         points = [x.float().cpu().numpy() for tasks in drawn for x in tasks.tensors]  # another processor's last bits
         shapes = {name: list(value.shape) for name, value in flat(start).items()}
-        same = {"method": type(detector).__name__, **files.pack(params), "network shapes": shapes}
+        same = {"method": type(detector).__name__, **params, "network shapes": shapes}
         same |= {"tasks": [family.identity(), joblib.hash(points)]}
         self.same = json.loads(json.dumps(same, default=files.plain))  # tuples as lists, as in the file
         self.rng, self.path = rng, path
@@ -59,19 +59,16 @@ class Checkpoint:
         if "same" not in header:
             raise ValueError(f"{self.path} is a saved detector, not a checkpoint: load it, or name another file.")
         found = nested({name: torch.as_tensor(value) for name, value in content.items()})
-        try:
-            theirs, before, rng, moments = header["same"], header["history"], header["rng"], found["adam"]
-        except KeyError:
-            raise ValueError(f"{self.path} is damaged: a part of it is missing.") from None
+        if not ({"history", "rng"} <= header.keys() and "adam" in found):
+            raise ValueError(f"{self.path} is damaged: a part of it is missing.")
+        theirs, before, moments = header["same"], header["history"], found["adam"]
         if changed := [name for name in self.same | theirs if self.same.get(name) != theirs.get(name)]:
-            raise ValueError(
-                f"{self.path} is the checkpoint of another training, which differs in {', '.join(changed)}: "
-                "use the same parameters and tasks, or name another file."
-            )
+            other = f"{self.path} is the checkpoint of another training, which differs in {', '.join(changed)}"
+            raise ValueError(f"{other}: use the same parameters and tasks, or name another file.")
         if (done := len(before["loss"])) > steps:
             raise ValueError(f"{self.path} holds {done} outer steps, more than meta_steps={steps}.")
         history.update(before)  # everything fits: only now is anything changed
-        self.rng.bit_generator.state = rng
+        self.rng.bit_generator.state = header["rng"]
         with torch.no_grad():
             for name, leaf in flat(meta).items():
                 leaf.copy_(flat(found["meta"])[name])

@@ -24,13 +24,9 @@ def must(be: Callable[[object], bool], words: str) -> Check:
 
 def number(low: float, high: float, ends: str = "[]") -> Check:
     """A finite number between `low` and `high`; of the `ends` a bracket is inside, a parenthesis is not."""
-
     outside = [end for end, sign in zip((low, high), ends, strict=True) if sign in "()"]
-
-    def inside(value) -> bool:
-        return isinstance(value, Real) and np.isfinite(value) and low <= value <= high and value not in outside
-
-    return must(inside, f"a finite number in {ends[0]}{low}, {high}{ends[1]}")
+    text = f"a finite number in {ends[0]}{low}, {high}{ends[1]}"
+    return must(lambda v: isinstance(v, Real) and np.isfinite(v) and low <= v <= high and v not in outside, text)
 
 
 positive = number(0, np.inf, "()")

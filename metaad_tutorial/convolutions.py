@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from . import checks
-from .networks import dense, he, is_widths
+from .networks import dense, is_widths, layer
 
 
 def support_norm(x: Tensor, n: int | None, eps: float = 1e-5) -> Tensor:
@@ -28,7 +28,7 @@ def support_norm(x: Tensor, n: int | None, eps: float = 1e-5) -> Tensor:
 
 def _check_sizes(channels, shape) -> None:
     if not is_widths(channels) or not channels:
-        raise ValueError(f"channels must hold integers of at least 1, got {channels!r}.")
+        raise ValueError(f"channels must hold integers of at least 1, in a tuple, got {channels!r}.")
     if shape is not None and not (is_widths(shape) and len(shape) == 2):
         raise ValueError(f"shape must be (height, width) in pixels, got {shape!r}.")
 
@@ -57,9 +57,6 @@ class ConvNet:
     outputs: int | None = None
 
     def __post_init__(self):
-        for name in ("channels", "shape"):  # lists from a JSON file become tuples again
-            if isinstance(getattr(self, name), list):
-                object.__setattr__(self, name, tuple(getattr(self, name)))
         _check_sizes(self.channels, self.shape)
         checks.one_of(None, "layer", "batch")(self.norm, "norm")
         checks.optional(checks.integer(1))(self.outputs, "outputs")
@@ -75,27 +72,21 @@ class ConvNet:
     def _image(self, n_features: int) -> tuple[int, int]:
         shape = self.shape or (math.isqrt(n_features),) * 2
         if math.prod(shape) != n_features:
-            raise ValueError(
-                f"ConvNet cannot read {n_features} features as an image of {shape[0]} x {shape[1]} pixels: "
-                "give it shape=(height, width), or use hidden=... for points that are no images."
-            )
+            failed = f"ConvNet cannot read {n_features} features as an image of {shape[0]} x {shape[1]} pixels"
+            raise ValueError(f"{failed}: give shape=(height, width), or use hidden=... for points that are no images.")
         return shape
 
     def init(self, rng: np.random.Generator, n_features: int) -> dict[str, Tensor]:
         """Start values: He-normal convolutions, gains 1, zeros in all biases and in the last layer of a logit."""
-        height, width = self._image(n_features)
-        params, fan_in = {}, 1
-        for i, fan_out in enumerate(self.channels):
-            params[f"weight{i}"] = he(rng, fan_out, fan_in, 3, 3)
-            params[f"bias{i}"] = torch.zeros(fan_out, dtype=torch.float64)
+        params, (height, width), last = {}, self._image(n_features), len(self.channels)
+        for i, (fan_in, fan_out) in enumerate(itertools.pairwise((1, *self.channels))):
+            params |= layer(rng, i, fan_out, fan_in, 3, 3)
             if self.norm:
                 params[f"gain{i}"] = torch.ones(fan_out, dtype=torch.float64)
-            fan_in, height, width = fan_out, -(-height // 2), -(-width // 2)
-        (weight, bias), size = self.head, fan_in * height * width
-        silent = self.outputs is None
-        params[weight] = torch.zeros(1, size, dtype=torch.float64) if silent else he(rng, self.outputs, size)
-        params[bias] = torch.zeros(self.outputs or 1, dtype=torch.float64)
-        return params
+        size = self.channels[-1] * -(-height // 2**last) * -(-width // 2**last)  # each convolution halves, upwards
+        if self.outputs is None:
+            return params | {f"weight{last}": torch.zeros(1, size).double(), f"bias{last}": torch.zeros(1).double()}
+        return params | layer(rng, last, self.outputs, size)
 
     def __call__(self, params: dict[str, Tensor], x: Tensor, context: Tensor | None = None) -> Tensor:
         """Logits: x (N, h*w) or (T, N, h*w) -> (N,) or (T, N); features: (N, outputs) or (T, N, outputs).
@@ -164,11 +155,9 @@ class UpConvNet:
 
     def init(self, rng: np.random.Generator, n_features: int) -> dict[str, Tensor]:
         """Start values: He-normal weights, zeros in all biases."""
-        first = self.channels[0] * math.prod(self._small)
-        params = {"weight0": he(rng, first, n_features), "bias0": torch.zeros(first, dtype=torch.float64)}
+        params = layer(rng, 0, self.channels[0] * math.prod(self._small), n_features)
         for i, (fan_in, fan_out) in enumerate(itertools.pairwise((*self.channels, 1)), 1):
-            params[f"weight{i}"] = he(rng, fan_out, fan_in, 3, 3)
-            params[f"bias{i}"] = torch.zeros(fan_out, dtype=torch.float64)
+            params |= layer(rng, i, fan_out, fan_in, 3, 3)
         return params
 
     def __call__(self, params: dict[str, Tensor], z: Tensor) -> Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import operator
 import os
 from pathlib import Path
 
@@ -16,7 +15,18 @@ from .convolutions import ConvNet
 from .tree import Tree, flat, nested
 
 FORMAT = 3  # raised whenever a file of the old form can no longer be read
-plain = operator.methodcaller("tolist")  # NumPy's numbers as Python's, arrays of them as lists
+
+
+def plain(value):
+    """As JSON can hold it: a `ConvNet` by its fields, the reader's module by its class, NumPy's numbers as Python's."""
+    if isinstance(value, ConvNet):
+        return {"ConvNet": dataclasses.asdict(value)}
+    return {"module": type(value).__name__} if isinstance(value, nn.Module) else value.tolist()
+
+
+def tuples(params: dict) -> dict:
+    """Parameters from JSON, which knows lists only."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in params.items()}
 
 
 def check_folder(path) -> None:
@@ -71,29 +81,20 @@ def read(path) -> tuple[dict, dict[str, np.ndarray]]:
     return header, content
 
 
-def pack(params: dict) -> dict:
-    """Parameters of a detector as JSON can hold them; of a network of the reader's own, its class's name."""
-    network = params.get("network")
-    if isinstance(network, ConvNet):
-        return params | {"network": {"ConvNet": dataclasses.asdict(network)}}
-    return params if network is None else params | {"network": {"module": type(network).__name__}}
-
-
 def unpack(params: dict, network) -> dict:
-    """The reverse of `pack`.
+    """A detector's parameters out of what `plain` made of them.
 
     Raises:
         ValueError: if the detector used a network of the reader's own and `network` is None, or the other way round.
     """
-    params = {name: tuple(value) if isinstance(value, list) else value for name, value in params.items()}
     packed = params.get("network") or {}
     if "module" not in packed and network is not None:
         raise ValueError("The file says which network the detector has: leave network out.")
-    if "ConvNet" in packed:
-        return params | {"network": ConvNet(**packed["ConvNet"])}
     if "module" in packed and not isinstance(network, nn.Module):
         raise ValueError(f"The detector uses your own network {packed['module']}: pass one as load(path, network=...).")
-    return params | {"network": network} if "network" in params else params
+    if packed:
+        params = params | {"network": ConvNet(**tuples(packed["ConvNet"])) if "ConvNet" in packed else network}
+    return tuples(params)
 
 
 def save(detector, path) -> None:
@@ -106,8 +107,8 @@ def save(detector, path) -> None:
     leaves = flat(learnt)
     numbers = {n: v for n, v in leaves.items() if isinstance(v, Tensor | np.ndarray) and v.dtype != object}
     state = {name: value for name, value in leaves.items() if name not in numbers}
-    params = pack(detector.get_params(deep=False))
-    write(path, {"class": type(detector).__name__, "params": params, "state": state}, numbers)
+    header = {"class": type(detector).__name__, "params": detector.get_params(deep=False), "state": state}
+    write(path, header, numbers)
 
 
 def load(cls, path, network: nn.Module | None = None):

@@ -52,9 +52,5 @@ def load_images(name: str, size: int | None = None) -> Images:
         X = X.reshape(-1, 8, 8) / 16
     if size is None or size == X.shape[-1]:
         return Images(X, label)
-    whole, shape = torch.as_tensor(X)[:, None], (int(size), int(size))
-    if X.shape[-1] % size:
-        resized = F.interpolate(whole, shape, mode="bilinear", antialias=True).clamp(0, 1)
-    else:
-        resized = F.adaptive_avg_pool2d(whole, shape)
-    return Images(resized[:, 0].numpy(), label)
+    how = {"mode": "area"} if X.shape[-1] % size == 0 else {"mode": "bilinear", "antialias": True}
+    return Images(F.interpolate(torch.as_tensor(X)[:, None], int(size), **how).clamp(0, 1)[:, 0].numpy(), label)

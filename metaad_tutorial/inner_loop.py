@@ -14,12 +14,11 @@ from .losses import LOSSES, balanced_mean
 from .meta_detector import MetaDetector
 from .tree import Params, Tree
 
+Losses = Callable[[Params], Tensor]
 Rule = Callable[[str, Tensor, Tensor, int], Tensor]
 
 
-def inner_loop(
-    loss: Callable[[Params], Tensor], w: Params, rule: Rule, steps: int, second_order: bool = True
-) -> Params:
+def inner_loop(loss: Losses, w: Params, rule: Rule, steps: int, second_order: bool = True) -> Params:
     """K steps of all tasks of a meta-batch at once; under `torch.no_grad` from a constant start, by constant gradients.
 
     Args:
@@ -91,7 +90,7 @@ class InnerLoopDetector(MetaDetector):
         w = inner_loop(loss, own, self.rule(meta), self.inner_steps, self.second_order)
         return {"w": start | w} | self.remembered(x)
 
-    def support_loss(self, x: Tensor, y: Tensor, start: Params) -> Callable[[Params], Tensor]:
+    def support_loss(self, x: Tensor, y: Tensor, start: Params) -> Losses:
         """l_S of each task as a function of the parameters that adapt; the others stay as in `start`."""
 
         def loss(w: Params) -> Tensor:

@@ -17,6 +17,7 @@ from .inner_loop import gradient_step, inner_loop, per_task
 from .losses import discrimination, of_class, reconstruction
 from .meta_detector import MetaDetector
 from .networks import MLP
+from .scaling import Scaling
 from .tree import Params, Tree
 
 
@@ -170,6 +171,6 @@ class MetaAAE(MetaDetector):
 
         def made(params: Tree, x: Tensor) -> Tensor:
             codes = self.virtual(params, self.codes(params, x)) + params["center"]
-            return self._nets()["D"](params["D"], codes) * params["scaling"]["scale"] + params["scaling"]["location"]
+            return Scaling(**params["scaling"]).undone(self._nets()["D"](params["D"], codes))
 
         return self._of(made, self.params_, self._raw(self._checked(X)))[0]

@@ -59,12 +59,11 @@ class Method:
         """The network as a function of its parameters."""
         network = self.network
         if isinstance(network, nn.Module):
-            wrapped = vars(self).get("_wrapped")
-            if wrapped is None or wrapped.origin is not network:
-                self._wrapped = wrapped = ModuleNetwork(network, bool(self.embedding))
-            return wrapped
+            if getattr(vars(self).get("_wrapped"), "origin", None) is not network:
+                self._wrapped = ModuleNetwork(network, bool(self.embedding))
+            return self._wrapped
         if network is None and self.hidden is None and vars(self).get("image_shape_"):
-            network = dataclasses.replace(IMAGES, shape=self.image_shape_)
+            network = dataclasses.replace(IMAGES, shape=tuple(self.image_shape_))
         if network is None:
             return _mlp(self.hidden or (), self.embedding)
         return dataclasses.replace(network, outputs=network.outputs or self.embedding)

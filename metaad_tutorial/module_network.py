@@ -81,10 +81,8 @@ class ModuleNetwork:
         try:
             out = self._run(params, trial)
         except Exception as error:  # whatever a module of somebody else's may raise
-            raise ValueError(
-                f"The network cannot read rows of {n_features} features ({type(error).__name__}: {error}); for "
-                "images, begin it with nn.Unflatten(1, (1, height, width))."
-            ) from None
+            failed = f"The network cannot read rows of {n_features} features ({type(error).__name__}: {error})"
+            raise ValueError(f"{failed}; for images, begin it with nn.Unflatten(1, (1, height, width)).") from None
         got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
         if self.features and (not isinstance(out, Tensor) or len(out) != 2 or out.dim() != 2):
             raise ValueError(f"The network must give a row of features per row: for 2 rows (2, m), not {got}.")

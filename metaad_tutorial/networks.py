@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from . import checks
+from .tree import Params
 
 
 def is_widths(values) -> bool:
@@ -25,7 +26,12 @@ def is_widths(values) -> bool:
 
 def he(rng: np.random.Generator, *shape: int) -> Tensor:
     """He-normal weights (out, in, ...): variance 2 / fan-in keeps the scale of the signal through a ReLU."""
-    return torch.as_tensor(np.sqrt(2 / np.prod(shape[1:])) * rng.normal(size=shape))
+    return float(np.sqrt(2 / np.prod(shape[1:]))) * torch.as_tensor(rng.normal(size=shape))
+
+
+def layer(rng: np.random.Generator, i: int, *shape: int) -> Params:
+    """Start values of layer i: He-normal weights (out, in, ...), biases (out,) of 0."""
+    return {f"weight{i}": he(rng, *shape), f"bias{i}": torch.zeros(shape[0], dtype=torch.float64)}
 
 
 def dense(params: dict[str, Tensor], i: int, x: Tensor) -> Tensor:
@@ -67,9 +73,9 @@ class MLP:
         """
         params, widths = {}, (n_features, *self.hidden, self.outputs or 1)
         for i, (fan_in, fan_out) in enumerate(itertools.pairwise(widths)):
-            silent = i == len(self.hidden) and self.outputs is None
-            params[f"weight{i}"] = he(rng, fan_out, fan_in) * (not silent)
-            params[f"bias{i}"] = torch.zeros(fan_out, dtype=torch.float64)
+            params |= layer(rng, i, fan_out, fan_in)
+        if self.outputs is None:
+            params[self.head[0]] *= 0
         return params
 
     def __call__(self, params: dict[str, Tensor], x: Tensor, context: Tensor | None = None) -> Tensor:

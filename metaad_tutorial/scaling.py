@@ -47,6 +47,10 @@ class Scaling(NamedTuple):
     def __call__(self, x: Tensor) -> Tensor:
         return (x - self.location) / self.scale
 
+    def undone(self, x: Tensor) -> Tensor:
+        """The points of which x are the standardised ones."""
+        return x * self.scale + self.location
+
 
 class Standardizer(NamedTuple):
     """How a detector standardises: not at all (`how` False), alike on all tasks (True), or from each one's own place.
@@ -84,9 +88,7 @@ def warn_if_far(scaling: Scaling, X: np.ndarray, names=None) -> None:
     away = (np.abs(X - scaling.location[0].cpu().numpy()) / scaling.scale[0].cpu().numpy()).min(0)
     j = int(away.argmax())
     if away[j] > FAR:
-        name = f"column {j}" if names is None else f"column {names[j]!r}"
-        warnings.warn(
-            f"The normal support points lie {away[j]:.0f} and more scales from those of the meta-training tasks in "
-            f"{name}: other units, another order of columns, or points that were scaled before?",
-            stacklevel=4,
-        )
+        far = f"lie {away[j]:.0f} and more scales from those of the meta-training tasks"
+        where = f"in column {j if names is None else repr(names[j])}"
+        why = "other units, another order of columns, or points that were scaled before?"
+        warnings.warn(f"The normal support points {far} {where}: {why}", stacklevel=4)

@@ -5,7 +5,6 @@ Nothing is downloaded. What is known about each table stands in ``tables.toml``.
 """
 
 import difflib
-import gzip
 import importlib.util
 import re
 import tomllib
@@ -97,13 +96,13 @@ def _encode(name: str, text: np.ndarray, levels: list[str] | None) -> tuple[list
     except ValueError:
         levels = sorted(levels or set(text[~missing]))  # without a header that lists them, the words found
     shown = levels if len(levels) > 2 else levels[1:]
-    block = (text[:, None] == np.array(shown)).astype(float)
-    block[missing] = np.nan
+    block = np.where(missing[:, None], np.nan, text[:, None] == np.array(shown))
     return [f"{name}={level}" for level in shown], block
 
 
-def _assemble(names, rows, label, levels=None, drop=(), group=None, align=False) -> tuple:
-    columns = dict(zip(names, np.array(rows).T, strict=True))
+def _assemble(names, cells, label, levels=None, drop=(), group=None, align=False) -> tuple:
+    """What `TableInfo.read` gives, out of cells of text (n, columns)."""
+    columns = dict(zip(names, np.char.strip(cells).T, strict=True))
     y = columns.pop(label)
     origin = columns.pop(group).astype(np.int64) if group else None
     if align:  # so that tables measured alike have equal columns
@@ -115,28 +114,23 @@ def _assemble(names, rows, label, levels=None, drop=(), group=None, align=False)
 
 def _attributes(file: str, **options) -> tuple:
     """A file with an `@attribute` header (KEEL, ARFF); the class is the last attribute."""
-    levels, rows = {}, []
-    for line in data_file(FOLDER, file).read_text("utf-8", "replace").splitlines():
-        if match := re.match(r"@attribute\s+([^\s{]+)\s*(?:\{(.*)\})?", line, re.IGNORECASE):
-            levels[match[1]] = match[2] and [word.strip() for word in match[2].split(",")]
-        elif line.strip() and line[0] not in "@%":
-            rows.append([value.strip() for value in line.split(",")])
-    return _assemble(list(levels), rows, list(levels)[-1], levels, **options)
+    text = data_file(FOLDER, file).read_text("utf-8", "replace")
+    header = re.findall(r"^@attribute[ \t]+([^\s{]+)[ \t]*(?:\{(.*)\})?", text, re.IGNORECASE | re.MULTILINE)
+    levels = {name: words and [word.strip() for word in words.split(",")] for name, words in header}
+    rows = re.findall(r"^[^@%\s].*", text, re.MULTILINE)
+    return _assemble(levels, np.loadtxt(rows, str, comments=None, delimiter=","), header[-1][0], levels, **options)
 
 
 def _delimited(files, names=(), label="class", sep=",", folder=FOLDER, **options) -> tuple:
     """Plain text; without `names` the first line holds them. `sep` "" means blanks."""
-    rows = []
-    for file in files:
-        path = data_file(folder, file)
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as text:
-            lines = text.read().replace('"', "").splitlines()
-        rows += [[v.strip() for v in line.split(sep or None)] for line in lines if line.strip()]
-    return _assemble(names or rows.pop(0), rows, label, **options)
+    how = {"comments": None, "delimiter": sep or None, "quotechar": '"', "encoding": "utf-8"}
+    cells = np.concatenate([np.loadtxt(data_file(folder, file), str, **how) for file in files])
+    return _assemble(names or cells[0].tolist(), cells[not names :], label, **options)
 
 
 def _bundled(name: str) -> tuple:
-    datasets = importlib.import_module("sklearn.datasets")  # slow to import, and only three tables need it
+    from sklearn import datasets  # slow to import, and only three tables need it
+
     data = getattr(datasets, f"load_{name}")()
     label = data.target_names[data.target].astype(str)
     return tuple(map(str, data.feature_names)), data.data.astype(np.float64), label, None
@@ -193,6 +187,5 @@ def load_classes(name: str) -> Classes:
         several = ", ".join(key for key, table in TABLES.items() if table.classes > 2)
         raise ValueError(f"{info.name} has two classes only: use load_table, or one of {several}.")
     _, X, text, group = info.read()
-    found = np.unique(text).tolist()
-    names = sorted(found, key=int) if all(map(str.isdigit, found)) else found
-    return Classes(X, np.array([names.index(word) for word in text.tolist()], dtype=np.int64), tuple(names), group)
+    names, label = np.unique(text.astype(int) if np.char.isdigit(text).all() else text, return_inverse=True)
+    return Classes(X, label, tuple(map(str, names.tolist())), group)

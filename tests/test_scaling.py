@@ -11,6 +11,7 @@ from helpers import SHAPE, D, Frozen, task_of, tasks
 from helpers import trained as quick
 
 from metaad_tutorial import AADML, AAE, ACR, MAML, ConvNet, Fleet, MetaAAE, PrototypicalDetector, evaluate, table_tasks
+from metaad_tutorial.scaling import Scaling
 
 WIDTH = 4
 TRAIN, VALID, TEST = Fleet(5, 2, 6, 6, n_machines=60, n_features=WIDTH).split(random_state=0)
@@ -47,6 +48,12 @@ def test_units_do_not_matter(method):
     other = dataclasses.replace(episodes, support_x=episodes.support_x * units, query_x=episodes.query_x * units)
     one, two = (quick(method, Frozen(part)).score_tasks(part)[0] for part in (episodes, other))
     assert np.allclose(one, two, rtol=0, atol=1e-9)
+
+
+def test_standardising_can_be_undone():
+    points, scaling = tasks().support_x, Scaling.of(tasks().support_x, tasks().support_y == 0)
+    assert torch.allclose(scaling.undone(scaling(points)), points, rtol=0, atol=1e-12)
+    assert torch.equal(scaling.undone(torch.zeros_like(points)), scaling.location.expand_as(points))
 
 
 def test_pixels_share_one_location_and_scale_under_a_convolution():

@@ -13,14 +13,11 @@ def _numbers(values, name: str, missing: str) -> np.ndarray:
             raise TypeError(f"{values.dtype} values")
         values = values.astype(np.float64)
     except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"{name} must hold numbers ({error}): encode words and dates, impute or drop missing values first."
-        ) from None
+        how = "encode words and dates, impute or drop missing values first"
+        raise ValueError(f"{name} must hold numbers ({error}): {how}.") from None
     if np.isinf(values).any() or (missing == "error" and np.isnan(values).any()):
-        raise ValueError(
-            f"{name} contains NaN or infinity: impute or drop those values first, or let "
-            'table_tasks(missing="median") replace NaN; infinity does not stand for a missing value.'
-        )
+        how = 'impute or drop them, or set missing="median" of table_tasks; infinity does not stand for a missing value'
+        raise ValueError(f"{name} contains NaN or infinity: {how}.")
     return values
 
 
@@ -65,10 +62,8 @@ def check_columns(family, names) -> None:
         ValueError: naming both.
     """
     if names is not None and family.feature_names not in (None, tuple(names)):
-        raise ValueError(
-            f"The columns are {list(family.feature_names)}, and the detector has learnt {list(names)}: make the family "
-            "from tables whose columns are in that order."
-        )
+        found = f"The columns are {list(family.feature_names)}, and the detector has learnt {list(names)}"
+        raise ValueError(f"{found}: make the family from tables whose columns are in that order.")
 
 
 def distinct(labels: np.ndarray, n: int, name: str) -> list:
@@ -91,7 +86,6 @@ def aligned(X: np.ndarray, columns: tuple | None, name, first, wanted: tuple | N
         return X
     if set(columns) != set(wanted):
         lacks, more = ([c for c in a if c not in b] for a, b in ((wanted, columns), (columns, wanted)))
-        raise ValueError(
-            f"All tables must have the same columns; {name!r} lacks {lacks} and has {more} that {first!r} has not."
-        )
+        found = f"{name!r} lacks {lacks} and has {more} that {first!r} has not"
+        raise ValueError(f"All tables must have the same columns; {found}.")
     return X[:, [columns.index(column) for column in wanted]]
