@@ -26,7 +26,7 @@ def machines(kept: Mapping[str, np.ndarray], predicted: Mapping[str, np.ndarray]
     for k, (name, rates) in enumerate(kept.items()):
         rank = (np.arange(len(rates)) + 0.5) / len(rates)
         if name in predicted:
-            ax.plot(rank, np.sort(predicted[name]), "k-", linewidth=1, zorder=3)
+            ax.plot(rank, np.sort(predicted[name]), color="black", linestyle="-", linewidth=1, zorder=3)
         style = {"color": NEUTRAL[k], "linestyle": plots.DASHES[k]}
         ax.plot(rank, np.sort(rates), linewidth=2.5, label=name, **style)
     plots.level(ax, asked, "promised", ":", "left")
