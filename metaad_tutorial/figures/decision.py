@@ -115,7 +115,13 @@ def tree(questions: tuple) -> Figure:
     fig, ax = plt.subplots(figsize=(6.4, 0.32 * len(rows) + 0.2))
     for i, (text, depth, answer, parent, final) in enumerate(rows):
         if depth:
-            ax.plot([depth - 0.8, depth - 0.8, depth - 0.15], [-parent - 0.35, -i, -i], color="#7f7f7f", linewidth=1)
+            ax.plot(
+                [depth - 0.8, depth - 0.8, depth - 0.15],
+                [-parent - 0.35, -i, -i],
+                color="#7f7f7f",
+                linestyle="-",
+                linewidth=1,
+            )
         shown = f"{answer}: {text}" if answer else text
         ax.text(depth - 0.1 if depth else 0, -i, shown, va="center", weight="bold" if final else "normal")
     ax.set(xlim=(0, 11.5), ylim=(-len(rows) + 0.4, 0.6))
