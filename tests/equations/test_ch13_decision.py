@@ -155,14 +155,14 @@ def test_betting_martingale():
 @equation(
     "ville",
     statement=r"$\Pr(\sup_t M_t \ge 1/\varepsilon) \le \varepsilon$ while scores are exchangeable",
-    how="4,000 healthy units of 300 readings, of a skewed law, at three levels; with p-values from the first nineteen "
+    how="2,000 healthy units of 200 readings, of a skewed law, at three levels; with p-values from the first nineteen "
     "alone it fails",
 )
 def test_ville():
-    scores = np.random.default_rng(0).standard_exponential(size=(4000, 300))
+    scores = np.random.default_rng(0).standard_exponential(size=(2000, 200))
     top = log_capital(running_p(scores, 0)).max(1)
     for rate in (0.3, 0.1, 0.05):
-        assert (top >= np.log(1 / rate)).mean() <= rate + 0.005
+        assert (top >= np.log(1 / rate)).mean() <= rate + 0.01
     assert (top >= np.log(1 / 0.3)).mean() > 0.05  # it is no empty promise
     p = conformal_p(scores[:400, :19], scores[:400, 19:])
     p -= np.random.default_rng(1).uniform(size=p.shape) / 20
