@@ -26,7 +26,7 @@ def machines(kept: Mapping[str, np.ndarray], predicted: Mapping[str, np.ndarray]
     for k, (name, rates) in enumerate(kept.items()):
         rank = (np.arange(len(rates)) + 0.5) / len(rates)
         if name in predicted:
-            ax.plot(rank, np.sort(predicted[name]), "k-", linewidth=1, zorder=3)
+            ax.plot(rank, np.sort(predicted[name]), color="black", linestyle="-", linewidth=1, zorder=3)
         style = {"color": NEUTRAL[k], "linestyle": plots.DASHES[k]}
         ax.plot(rank, np.sort(rates), linewidth=2.5, label=name, **style)
     plots.level(ax, asked, "promised", ":", "left")
@@ -115,7 +115,13 @@ def tree(questions: tuple) -> Figure:
     fig, ax = plt.subplots(figsize=(6.4, 0.32 * len(rows) + 0.2))
     for i, (text, depth, answer, parent, final) in enumerate(rows):
         if depth:
-            ax.plot([depth - 0.8, depth - 0.8, depth - 0.15], [-parent - 0.35, -i, -i], color="#7f7f7f", linewidth=1)
+            ax.plot(
+                [depth - 0.8, depth - 0.8, depth - 0.15],
+                [-parent - 0.35, -i, -i],
+                color="#7f7f7f",
+                linestyle="-",
+                linewidth=1,
+            )
         shown = f"{answer}: {text}" if answer else text
         ax.text(depth - 0.1 if depth else 0, -i, shown, va="center", weight="bold" if final else "normal")
     ax.set(xlim=(0, 11.5), ylim=(-len(rows) + 0.4, 0.6))
