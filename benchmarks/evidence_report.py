@@ -485,6 +485,13 @@ def quoted(everything: dict[str, dict[str, Comparison]]) -> dict[str, float | st
         if all(both):
             a, b = (part.outcomes[name].by_unit["auroc"] for part, name in zip(both, (who, other), strict=True))
             found[key] = f"{interval(a - b, least=-1):.3f}"
+    halves = [
+        (apart.high - apart.low) / 2
+        for comparison in everything.get("tables", {}).values()
+        for apart in map(comparison.interval, comparison.outcomes)
+    ]
+    if halves:
+        found |= {"tables-least-half": round(min(halves), 4), "tables-most-half": round(max(halves), 4)}
     return found | asked(everything)
 
 

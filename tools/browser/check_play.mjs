@@ -100,6 +100,9 @@ async function threshold(page, figure, way, say) {
   await axe(page, figure, say);
 }
 
+/** Press a button as one does with keys, a finger or a mouse. */
+const pressed = (button, way) => (way.keys ? button.press("Enter") : way.hasTouch ? button.tap() : button.click());
+
 /** Move a handle: by some pixels, or where keys are used by eight presses of one. */
 async function move(page, handle, way, [right, down], key) {
   await handle.scrollIntoViewIfNeeded();
@@ -158,12 +161,7 @@ async function promise(page, figure, way, say) {
     const now = await words();
     if (!now.includes(text)) say(`${what}: expected "${text}", got "${now}"`);
   };
-  const press = async (name) => {
-    const button = figure.locator("button", { hasText: name });
-    if (way.keys) await button.press("Enter");
-    else if (way.hasTouch) await button.tap();
-    else await button.click();
-  };
+  const press = (name) => pressed(figure.locator("button", { hasText: name }), way);
   const slide = async (i, ...keys) => {
     for (const key of keys) await figure.locator("input").nth(i).press(key);
   };
@@ -260,12 +258,7 @@ async function game(page, figure, way, say) {
     ])), data.checks);
   if (!(apart < 1e-6)) say(`losses, divergence, slopes or C* differ from SciPy's by ${apart}`);
   const now = () => stage.evaluate((stage) => stage.playFigures.now());
-  const press = async (name) => {
-    const button = figure.locator("button", { hasText: name });
-    if (way.keys) await button.press("Enter");
-    else if (way.hasTouch) await button.tap();
-    else await button.click();
-  };
+  const press = (name) => pressed(figure.locator("button", { hasText: name }), way);
   const first = await told.textContent(), [mu, sigma] = await now();
   await move(page, figure.locator(".play-handle").nth(0), way, [-60, 0], "ArrowLeft");
   const moved = await now();
@@ -347,10 +340,7 @@ async function majority(page, figure, way, say) {
     ), data);
   if (!(apart < 1e-6)) say(`AUROCs or scores differ from the package's by ${apart}`);
   const words = () => told.textContent(), first = await words();
-  const press = async (name) => {
-    const button = figure.locator("button", { hasText: name });
-    await (way.keys ? button.press("Enter") : way.hasTouch ? button.tap() : button.click());
-  };
+  const press = (name) => pressed(figure.locator("button", { hasText: name }), way);
   const points = () => figure.locator(".play-panels svg").first().evaluate((svg) =>
     [...svg.querySelectorAll("circle.play-normal, polygon")].map((node) => `${node.getAttribute("cx") ?? node.getAttribute("points")}`));
   const says = async (what, text) => {
@@ -395,12 +385,7 @@ async function apart(page, figure, way, say) {
     ])), data.checks);
   if (!(gap < 1e-6)) say(`scores or parts differ from the package's by ${gap}`);
   const now = () => stage.evaluate((stage) => stage.playFigures.now());
-  const press = async (name) => {
-    const button = figure.locator("button", { hasText: name });
-    if (way.keys) await button.press("Enter");
-    else if (way.hasTouch) await button.tap();
-    else await button.click();
-  };
+  const press = (name) => pressed(figure.locator("button", { hasText: name }), way);
   const top = (values) => values.indexOf(Math.max(...values)) + 1, first = await words(), own = data.checks.find((c) => c.load === data.load);
   for (const name of Object.keys(own.parts)) {
     await press(name);
@@ -440,11 +425,7 @@ async function draw(page, figure, way, say) {
   }, data);
   if (images < 20) say(`only ${images} images to compare`);
   if (!(apart < 1e-4)) say(`features or scores differ from the package's by ${apart}`);
-  const press = async (button) => {
-    if (way.keys) await button.press("Enter");
-    else if (way.hasTouch) await button.tap();
-    else await button.click();
-  };
+  const press = (button) => pressed(button, way);
   const named = (name) => figure.locator("button", { hasText: name }), words = () => told.textContent(), first = await words();
   const kept = () => stage.evaluate((stage) => stage.playFigures.now().known);
   const decision = async () => (await words()).match(/Score (.[\d.]*), .*threshold 0: (another|the same) sign/);
