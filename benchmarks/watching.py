@@ -77,6 +77,8 @@ def quoted(rows: dict[str, list[dict]]) -> dict[str, str | float]:
                 for n, v in zip(("sum", "bet"), both, strict=True)
             }
             found[f"watch-{noise}-{drift}-gap"] = f"{interval(np.subtract(*both[::-1])):+.0f}"
+        false = [draw["running sum"]["false"] for draw in draws]
+        found[f"watch-{noise}-false"] = f"{min(false):.2f} to {max(false):.2f}"
     return found
 
 
