@@ -250,6 +250,25 @@ def jax_gradient(params, episodes: Episodes):
 # --- Compiling ------------------------------------------------------------------------------------
 
 
+def turned(listing: torch.fx.GraphModule) -> torch.fx.GraphModule:
+    """Write (A B)^T as B^T A^T wherever a list of operations turns a batched product that nothing else reads.
+
+    So gradients of transposed weights come in the weights' own memory layout, as those of `torch.mm` do; sums of
+    tensors in two layouts are slow.
+    """
+    bmm, transpose = torch.ops.aten.bmm.default, torch.ops.aten.transpose.int
+    for node in listing.graph.find_nodes(op="call_function", target=transpose):
+        product = node.args[0]
+        if product.target is bmm and len(product.users) == 1 and {axis % 3 for axis in node.args[1:]} == {1, 2}:
+            with listing.graph.inserting_before(node):
+                a, b = (listing.graph.call_function(transpose, (factor, 1, 2)) for factor in product.args)
+                node.replace_all_uses_with(listing.graph.call_function(bmm, (b, a)))
+            listing.graph.erase_node(node)
+            listing.graph.erase_node(product)
+    listing.recompile()
+    return listing
+
+
 def compiled(function: Callable, *example) -> Callable:
     """Compile a function that takes gradients inside, such as a whole meta-gradient.
 
@@ -274,7 +293,7 @@ def compiled(function: Callable, *example) -> Callable:
         return structure, [(v.shape, v.dtype, v.device) if isinstance(v, Tensor) else v for v in leaves]
 
     expected = kind(example)
-    optimized = torch.compile(make_fx(function)(*example), dynamic=False)
+    optimized = torch.compile(turned(make_fx(function)(*example)), dynamic=False)
 
     def call(*args):
         if kind(args) != expected:

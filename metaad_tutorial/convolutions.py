@@ -109,8 +109,8 @@ class ConvNet:
             if self.norm:
                 x = x * _per_channel(params[f"gain{i}"])
             x = torch.relu(x + _per_channel(params[f"bias{i}"]))
-        out = dense(params, last, x.flatten(-3).mT)[..., n:]
-        return out.squeeze(-2) if self.outputs is None else out.mT
+        out = dense(params, last, x.flatten(-3))[..., n:, :]
+        return out.squeeze(-1) if self.outputs is None else out
 
 
 def _per_channel(v: Tensor) -> Tensor:
@@ -162,7 +162,7 @@ class UpConvNet:
 
     def __call__(self, params: dict[str, Tensor], z: Tensor) -> Tensor:
         """Images: z (N, m) or (T, N, m) -> (N, h*w) or (T, N, h*w); parameters without a task axis."""
-        x = dense(params, 0, z.mT).mT.flatten(0, -2).unflatten(-1, (self.channels[0], *self._small))
+        x = dense(params, 0, z).flatten(0, -2).unflatten(-1, (self.channels[0], *self._small))
         for i in range(1, len(self.channels) + 1):
             x = F.interpolate(torch.relu(x), scale_factor=2)
             x = F.conv2d(x, params[f"weight{i}"], params[f"bias{i}"], padding=1)

@@ -35,11 +35,11 @@ def layer(rng: np.random.Generator, i: int, *shape: int) -> Params:
 
 
 def dense(params: dict[str, Tensor], i: int, x: Tensor) -> Tensor:
-    """Fully connected layer i, points in columns: x (..., in, N) -> (..., out, N)."""
-    weight, bias = params[f"weight{i}"], params[f"bias{i}"].unsqueeze(-1)
+    """Fully connected layer i: points in rows, x (..., N, in) -> (..., N, out)."""
+    weight, bias = params[f"weight{i}"].mT, params[f"bias{i}"].unsqueeze(-2)
     if x.dim() == weight.dim() == bias.dim() == 3 and len(x) == len(weight):  # the same in one operation
-        return torch.baddbmm(bias, weight, x)
-    return weight @ x + bias
+        return torch.baddbmm(bias, x, weight)
+    return x @ weight + bias
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,8 +80,7 @@ class MLP:
 
     def __call__(self, params: dict[str, Tensor], x: Tensor, context: Tensor | None = None) -> Tensor:
         """Logits: x (N, d) or (T, N, d) -> (N,) or (T, N); features: (N, outputs) or (T, N, outputs)."""
-        x = x.mT  # points in columns: the weights' gradients then come in the weights' own memory layout
         for i in range(len(self.hidden)):
             x = torch.relu(dense(params, i, x))
         out = dense(params, len(self.hidden), x)
-        return out.squeeze(-2) if self.outputs is None else out.mT
+        return out.squeeze(-1) if self.outputs is None else out

@@ -89,6 +89,24 @@ def test_compiled_without_a_compiler(monkeypatch):
         metastep.compiled(torch.sin, torch.ones(2))
 
 
+def test_turned_products_change_layouts_alone():
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    def scattered(listing):
+        """Products of two that arrive turned, in the order of their operations."""
+        turns = listing.graph.find_nodes(op="call_function", target=torch.ops.aten.transpose.int)
+        return [node for node in turns if node.args[0].target is torch.ops.aten.bmm.default]
+
+    params, episodes = metastep.draw(metastep.TRIAL, torch.float64)
+    listing = make_fx(metastep.ours)(params, episodes)
+    assert scattered(listing)
+    with torch.no_grad():  # the list already holds the gradients
+        want = listing(params, episodes)
+        turned = metastep.turned(listing)
+        assert not scattered(turned)
+        assert metastep.relative_error(turned(params, episodes), want) < 1e-12
+
+
 # --- Stored results ---------------------------------------------------------------------------------
 
 
