@@ -43,8 +43,7 @@ def optional(check: Check) -> Check:
 
 
 def one_of(*known) -> Check:
-    text = ", ".join(map(repr, known[:-1])) + f" or {known[-1]!r}"
-    return must(lambda value: value in known, text)
+    return must(lambda value: value in known, f"{', '.join(map(repr, known[:-1]))} or {known[-1]!r}")
 
 
 device = must(
@@ -55,11 +54,8 @@ device = must(
 
 def as_points(X):
     """Images (n, h, w) become rows (n, h*w), tensors become arrays; everything else is left to scikit-learn."""
-    if isinstance(X, Tensor):
-        X = X.detach().cpu().numpy()
-    if isinstance(X, np.ndarray) and X.ndim > 2:
-        X = X.reshape(len(X), -1)
-    return X
+    X = X.detach().cpu().numpy() if isinstance(X, Tensor) else X
+    return X.reshape(len(X), -1) if isinstance(X, np.ndarray) and X.ndim > 2 else X
 
 
 def image_shape(X) -> tuple[int, int] | None:

@@ -157,5 +157,4 @@ class UpConvNet:
         for i in range(1, len(self.channels) + 1):
             x = F.interpolate(torch.relu(x), scale_factor=2)
             x = F.conv2d(x, params[f"weight{i}"], params[f"bias{i}"], padding=1)
-        height, width = self.shape
-        return x[:, 0, :height, :width].flatten(1).unflatten(0, z.shape[:-1])
+        return x[:, 0, : self.shape[0], : self.shape[1]].flatten(1).unflatten(0, z.shape[:-1])

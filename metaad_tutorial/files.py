@@ -45,14 +45,12 @@ def write(path, header: dict, tree: Tree) -> None:
         ValueError: if the folder is missing, or the header is not plain (a `random_state` that is no number).
     """
     check_folder(path)
-    path = Path(path)
     content = {n: v.detach().cpu().numpy() if isinstance(v, Tensor) else v for n, v in flat(tree).items()}
-    header = {"format": FORMAT, "arrays": sorted(content), **header}
     try:
-        text = json.dumps(header, default=plain)
+        text = json.dumps({"format": FORMAT, "arrays": sorted(content), **header}, default=plain)
     except AttributeError:
         raise ValueError("Only plain parameters can be saved: use an integer random_state.") from None
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part = Path(f"{path}.{os.getpid()}.part")
     try:
         with open(part, "wb") as file:
             np.savez(file, allow_pickle=False, header=np.array(text), **content)
