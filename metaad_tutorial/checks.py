@@ -46,10 +46,12 @@ def one_of(*known) -> Check:
     return must(lambda value: value in known, f"{', '.join(map(repr, known[:-1]))} or {known[-1]!r}")
 
 
-device = must(
-    lambda value: value == "cpu" or (str(value).startswith("cuda") and torch.cuda.is_available()),
-    "'cpu', or 'cuda' where PyTorch sees a GPU",
-)
+def _is_here(device) -> bool:
+    """Whether PyTorch can compute on a device of this name."""
+    return device == "cpu" or (str(device).startswith("cuda") and torch.cuda.is_available())
+
+
+device = must(_is_here, "'cpu', or 'cuda' where PyTorch sees a GPU")
 
 
 def as_points(X):

@@ -119,10 +119,10 @@ def save(detector, path) -> None:
 def load(cls, path, network: nn.Module | None = None):
     """Read a detector written by `save`; what it learnt goes to the device it was made for.
 
-    `metaad_tutorial.load` reads one of any kind, the ``load`` of a class refuses a file that holds another kind.
+    `metaad_tutorial.load` reads one of any kind; the ``load`` of a class refuses what is not of this class or of one
+    that inherits from it.
 
     Args:
-        cls: which kind of detector to expect; its subclasses are of the kind.
         path: the file.
         network: the reader's own network, if the detector has one; the file holds its parameters, not its code.
 

@@ -24,6 +24,9 @@ IMAGES = ConvNet((8, 16, 32), norm="layer")  # for images when nothing else is s
 class Method:
     """How a method starts (`init`), adapts (`adapt`), scores (`logit`), and what it learns from (`outer_loss`).
 
+    Both losses are scalars, by default the query loss (equation ``meta-objective``); the outer step with the lowest
+    `valid_loss` is kept.
+
     Meta-parameters are a tree, ``meta["start"]["weight0"]``; so are the parameters of T adapted tasks.
     """
 
@@ -46,7 +49,6 @@ class Method:
         """Scores of the points x (T, N, d) of adapted tasks, (T, N); above 0 is more likely anomalous."""
         return self.net(params["w"], x, params.get("support"))
 
-    # What the outer loop descends, a scalar, and by which the step to keep is chosen; a method may say otherwise.
     outer_loss = valid_loss = training.query_loss
 
     def draw(self, family: TaskFamily, n_tasks: int, rng: np.random.Generator) -> Episodes:

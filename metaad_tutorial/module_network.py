@@ -75,9 +75,8 @@ class ModuleNetwork:
     def init(self, rng: np.random.Generator, n_features: int) -> dict[str, Tensor]:
         """The module's own values, after a trial run on two rows."""
         params = {n: p.detach().clone() for n, p in self.module.named_parameters() if n in self.dims}
-        trial = next(iter(params.values())).new_zeros(2, n_features)
         try:
-            out = self._run(params, trial)
+            out = self._run(params, next(iter(params.values())).new_zeros(2, n_features))
         except Exception as error:  # whatever a module of somebody else's may raise
             failed = f"The network cannot read rows of {n_features} features ({type(error).__name__}: {error})"
             raise ValueError(f"{failed}; for images, begin it with nn.Unflatten(1, (1, height, width)).") from None
