@@ -73,6 +73,7 @@ class ACR(BatchDetector, MetaDetector):
         normal = int((tasks.query_y[0] == 0).sum())
         most = min(math.floor(self.anomaly_share / (1 - self.anomaly_share) * normal + 1e-9), order.shape[1] - normal)
         if most < 1:
-            raise ValueError(f"anomaly_share={self.anomaly_share}: an anomaly takes more normal_queries than {normal}.")
+            more = f"a single anomaly is more than the share anomaly_share={self.anomaly_share} of a batch"
+            raise ValueError(f"With normal_queries={normal} {more}: give the family more normal_queries.")
         kept, rows = order[:, : normal + rng.integers(1, most, endpoint=True)], torch.arange(n_tasks)[:, None]
         return dataclasses.replace(tasks, query_x=tasks.query_x[rows, kept], query_y=tasks.query_y[rows, kept])
