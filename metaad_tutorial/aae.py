@@ -88,9 +88,7 @@ class AAE(AdaptingDetector):
         d, images = self.n_features_in_, self.network is not None or self.image_shape_ is not None
         return Game(d, self.latent or max(1, round(d**0.5)), self.hidden, self.network, images, self.literal)
 
-    @property
-    def _standardizer(self) -> Standardizer:
-        return Standardizer(self.standardize, self.game.images)
+    _standardizer = property(lambda self: Standardizer(self.standardize, self.game.images))
 
     def init(self, rng: np.random.Generator, n_features: int) -> Tree:
         return self.game.init(rng)
@@ -150,9 +148,5 @@ class AAE(AdaptingDetector):
 
         Codes with noise are decoded.
         """
-        rng, game = np.random.default_rng(random_state), self.game
-
-        def made(params: Tree, x: Tensor) -> Tensor:
-            return Scaling(**params["scaling"]).undone(game.shown(params, game.virtual(params, x, rng)))
-
-        return self._shown(X, made)
+        rng = np.random.default_rng(random_state)
+        return self._shown(X, lambda params, x: Scaling(**params["scaling"]).undone(self.game.shown(params, x, rng)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 
 import numpy as np
@@ -45,10 +46,7 @@ class Game:
     images: bool = False
     literal: bool = False
 
-    @property
-    def view(self) -> str:
-        """The network between a point and C, E or none."""
-        return "" if self.literal or self.images else "E"
+    view = property(lambda self: "" if self.literal or self.images else "E", doc="Networks between a point and C.")
 
     def network_of(self, player: str):
         """A player's network as a function of its parameters."""
@@ -79,8 +77,9 @@ class Game:
         """What C sees of virtual anomalies, one made from each of the points x."""
         return self.run(params, "EGD", x) if self.literal else noisy(self.seen(params, x), rng)
 
-    def shown(self, params: Tree, seen: Tensor) -> Tensor:
-        """Points of which C sees this."""
+    def shown(self, params: Tree, x: Tensor, rng: np.random.Generator) -> Tensor:
+        """Virtual anomalies as points, one made from each of the points x: what C sees of them, decoded if codes."""
+        seen = self.virtual(params, x, rng)
         if self.literal:
             return seen
         return self.run(params, "D" if self.view else "", Scaling(**params["seen"]).undone(seen))
@@ -113,9 +112,8 @@ class Game:
         Raises:
             ValueError: if a parameter is not finite in the end.
         """
-        history = {}
+        history = collections.defaultdict(list)
         for playing in [[*PLAYERS]] if self.literal else [["reconstruction"], ["discrimination"]]:
-            history |= {name: [] for name in playing}
             own = {name: [v for player in PLAYERS[name] for v in params[player].values()] for name in playing}
             adam = {name: torch.optim.Adam(values, lr=lr) for name, values in own.items()}
             if not self.literal:
@@ -131,4 +129,4 @@ class Game:
                     adam[name].step()
             if not all(leaf.isfinite().all() for leaves in own.values() for leaf in leaves):
                 raise ValueError("Training diverged: lower lr, or leave standardize=True.")
-        return history
+        return dict(history)

@@ -58,19 +58,8 @@ class ACR(BatchDetector, MetaDetector):
     anomaly_share: float = 0.2
 
     valid: ClassVar = {"standardize": checks.one_of(True, False), "anomaly_share": checks.number(0, 0.5, "()")}
-
-    @property
-    def _standardizer(self) -> Standardizer:
-        return Standardizer(False)  # each batch standardises itself, in `logit`
-
-    def init(self, rng: np.random.Generator, n_features: int) -> Tree:
-        own = {"log_scale": math.log(4), "log_radius": 0.0}
-        own = {name: torch.tensor(value, dtype=torch.float64) for name, value in own.items()}
-        return {"start": self.net.init(rng, n_features)} | own
-
-    def adapt(self, meta: Tree, x: Tensor, y: Tensor) -> Tree:
-        """Nothing adapts to a support set."""
-        return meta
+    numbers: ClassVar = {"log_scale": math.log(4), "log_radius": 0.0}
+    _standardizer = Standardizer(False)  # each batch standardises itself, in `logit`
 
     def logit(self, params: Tree, x: Tensor) -> Tensor:
         """Scores of whole batches x (T, N, d), each standardised by itself: (T, N)."""

@@ -50,13 +50,8 @@ class AdaptingDetector(Method, Detector):
         if isinstance(self.network, ConvNet) and self.network.outputs and not self.embedding:
             raise ValueError(f"{type(self).__name__} needs a network that gives a logit: a ConvNet without outputs.")
 
-    @property
-    def _place(self) -> dict:
-        return {"device": self.device, "dtype": getattr(torch, self.dtype)}
-
-    @property
-    def _standardizer(self) -> Standardizer:
-        return Standardizer(self.standardize, isinstance(self.net, ConvNet))
+    _place = property(lambda self: {"device": self.device, "dtype": getattr(torch, self.dtype)})
+    _standardizer = property(lambda self: Standardizer(self.standardize, isinstance(self.net, ConvNet)))
 
     def _scaled(self, scaling: Scaling, tasks: Episodes) -> Episodes:
         tasks = tasks.flat().to(self.device)
@@ -80,12 +75,11 @@ class AdaptingDetector(Method, Detector):
         if self._trained:
             self._check_bound()
             meta = {name: value for name, value in self.meta_.items() if name != "scaling"}
-            scaling = Scaling(**mapped(lambda value: value.to(x), self.meta_["scaling"]))
+            scaling = self._own(Scaling(**mapped(lambda value: value.to(x), self.meta_["scaling"])), x, y)
         else:
             vars(self).pop("_wrapped", None)
             meta = self.init(np.random.default_rng(self.random_state), x.shape[-1])
             scaling = self._standardizer.of(x, y)
-        scaling = self._own(scaling, x, y)
         meta = mapped(lambda value: value.to(**self._place), meta)  # dtype and device may have changed since meta_fit
         with torch.no_grad():
             params = self.adapt(meta, scaling(x).to(**self._place), y.to(**self._place))
@@ -96,12 +90,11 @@ class AdaptingDetector(Method, Detector):
     def _of(self, function: Callable[[Tree, Tensor], Tensor], params: Tree, x: Tensor) -> np.ndarray:
         """A function of adapted parameters and their tasks' standardised points, of raw points x (T, N, d)."""
         with torch.no_grad():
-            made = function(params, Scaling(**params["scaling"])(x).to(**self._place))
-        return made.cpu().numpy().astype(np.float64)
+            return function(params, Scaling(**params["scaling"])(x).to(**self._place)).cpu().numpy().astype(np.float64)
 
     def _raw(self, X: np.ndarray) -> Tensor:
-        own = np.array(X, order="C")  # a copy: X may be read-only, or by columns, which moves last bits
-        return torch.as_tensor(own[None], device=self.device)
+        """A copy of X (n, d) as one task: X may be read-only, or by columns, which moves last bits."""
+        return torch.as_tensor(np.array(X, order="C")[None], device=self.device)
 
     def _fit(self, X: np.ndarray, y: np.ndarray) -> None:
         self.params_ = self._adapted(self._raw(X), self._raw(y))

@@ -41,5 +41,4 @@ class BatchDetector:
 def check_batch(n: int) -> None:
     """Refuse n points as a batch if they are too few for a majority."""
     if n < 3:
-        small = f"n_samples={n} is too small a batch to judge or to set a threshold from"
-        raise ValueError(f"{small}: it needs at least 3 points, most of them normal.")
+        raise ValueError(f"n_samples={n} is too small a batch to judge or to set a threshold from: take at least 3.")

@@ -35,9 +35,8 @@ class Checkpoint:
         files.check_folder(path)
         params = {name: value for name, value in detector.get_params(deep=False).items() if name not in FREE}
         points = [x.float().cpu().numpy() for tasks in drawn for x in tasks.tensors]  # another processor's last bits
-        shapes = {name: list(value.shape) for name, value in flat(start).items()}
-        same = {"method": type(detector).__name__, **params, "network shapes": shapes}
-        same |= {"tasks": [family.identity(), joblib.hash(points)]}
+        same = {"method": type(detector).__name__, **params, "tasks": [family.identity(), joblib.hash(points)]}
+        same |= {"network shapes": {name: list(value.shape) for name, value in flat(start).items()}}
         self.same = json.loads(json.dumps(same, default=files.plain))  # tuples as lists, as in the file
         self.rng, self.path = rng, path
 
@@ -55,12 +54,8 @@ class Checkpoint:
         """
         if not Path(self.path).exists():
             return None
-        header, content = files.read(self.path)
-        if "same" not in header:
-            raise ValueError(f"{self.path} is a saved detector, not a checkpoint: load it, or name another file.")
+        header, content = files.read(self.path, "checkpoint")
         found = nested({name: torch.as_tensor(value) for name, value in content.items()})
-        if not ({"history", "rng"} <= header.keys() and "adam" in found):
-            raise ValueError(f"{self.path} is damaged: a part of it is missing.")
         theirs, before, moments = header["same"], header["history"], found["adam"]
         if changed := [name for name in self.same | theirs if self.same.get(name) != theirs.get(name)]:
             other = f"{self.path} is the checkpoint of another training, which differs in {', '.join(changed)}"

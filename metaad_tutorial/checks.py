@@ -43,23 +43,21 @@ def optional(check: Check) -> Check:
 
 
 def one_of(*known) -> Check:
-    text = ", ".join(map(repr, known[:-1])) + f" or {known[-1]!r}"
-    return must(lambda value: value in known, text)
+    return must(lambda value: value in known, f"{', '.join(map(repr, known[:-1]))} or {known[-1]!r}")
 
 
-device = must(
-    lambda value: value == "cpu" or (str(value).startswith("cuda") and torch.cuda.is_available()),
-    "'cpu', or 'cuda' where PyTorch sees a GPU",
-)
+def _is_here(device) -> bool:
+    """Whether PyTorch can compute on a device of this name."""
+    return device == "cpu" or (str(device).startswith("cuda") and torch.cuda.is_available())
+
+
+device = must(_is_here, "'cpu', or 'cuda' where PyTorch sees a GPU")
 
 
 def as_points(X):
     """Images (n, h, w) become rows (n, h*w), tensors become arrays; everything else is left to scikit-learn."""
-    if isinstance(X, Tensor):
-        X = X.detach().cpu().numpy()
-    if isinstance(X, np.ndarray) and X.ndim > 2:
-        X = X.reshape(len(X), -1)
-    return X
+    X = X.detach().cpu().numpy() if isinstance(X, Tensor) else X
+    return X.reshape(len(X), -1) if isinstance(X, np.ndarray) and X.ndim > 2 else X
 
 
 def image_shape(X) -> tuple[int, int] | None:

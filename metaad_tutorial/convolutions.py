@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -24,13 +25,6 @@ def support_norm(x: Tensor, n: int | None, eps: float = 1e-5) -> Tensor:
     own, dims = x[..., :n, :, :, :], (-4, -2, -1)
     mean, variance = own.mean(dims, keepdim=True), own.var(dims, unbiased=False, keepdim=True)
     return (x - mean) / (variance + eps).sqrt()
-
-
-def _check_sizes(channels, shape) -> None:
-    if not is_widths(channels) or not channels:
-        raise ValueError(f"channels must hold integers of at least 1, in a tuple, got {channels!r}.")
-    if shape is not None and not (is_widths(shape) and len(shape) == 2):
-        raise ValueError(f"shape must be (height, width) in pixels, got {shape!r}.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,17 +51,15 @@ class ConvNet:
     outputs: int | None = None
 
     def __post_init__(self):
-        _check_sizes(self.channels, self.shape)
+        widths = checks.must(lambda v: v and is_widths(v), "one or more integers of at least 1, in a tuple")
+        pixels = checks.must(lambda v: v is None or (is_widths(v) and len(v) == 2), "(height, width) in pixels")
+        widths(self.channels, "channels")
+        pixels(self.shape, "shape")
         checks.one_of(None, "layer", "batch")(self.norm, "norm")
         checks.optional(checks.integer(1))(self.outputs, "outputs")
 
-    @property
-    def uses_context(self) -> bool:
-        return self.norm == "batch"
-
-    @property
-    def head(self) -> tuple[str, ...]:
-        return f"weight{len(self.channels)}", f"bias{len(self.channels)}"
+    head = property(lambda self: (f"weight{len(self.channels)}", f"bias{len(self.channels)}"))
+    uses_context = property(lambda self: self.norm == "batch")
 
     def _image(self, n_features: int) -> tuple[int, int]:
         shape = self.shape or (math.isqrt(n_features),) * 2
@@ -84,9 +76,8 @@ class ConvNet:
             if self.norm:
                 params[f"gain{i}"] = torch.ones(fan_out, dtype=torch.float64)
         size = self.channels[-1] * -(-height // 2**last) * -(-width // 2**last)  # each convolution halves, upwards
-        if self.outputs is None:
-            return params | {f"weight{last}": torch.zeros(1, size).double(), f"bias{last}": torch.zeros(1).double()}
-        return params | layer(rng, last, self.outputs, size)
+        zeros = {f"weight{last}": torch.zeros(1, size).double(), f"bias{last}": torch.zeros(1).double()}
+        return params | (zeros if self.outputs is None else layer(rng, last, self.outputs, size))
 
     def __call__(self, params: dict[str, Tensor], x: Tensor, context: Tensor | None = None) -> Tensor:
         """Logits: x (N, h*w) or (T, N, h*w) -> (N,) or (T, N); features: (N, outputs) or (T, N, outputs).
@@ -102,12 +93,9 @@ class ConvNet:
         x = x.unflatten(-1, (1, *self._image(x.shape[-1])))
         for i in range(last):
             x = _convolve(x, params[f"weight{i}"])
-            if self.norm == "batch":
-                x = support_norm(x, n)
-            elif self.norm:
-                x = F.group_norm(x.flatten(0, -4), 1).unflatten(0, x.shape[:-3])
             if self.norm:
-                x = x * _per_channel(params[f"gain{i}"])
+                normed = support_norm(x, n) if self.norm == "batch" else _batched(F.group_norm, x, 1)
+                x = normed * _per_channel(params[f"gain{i}"])
             x = torch.relu(x + _per_channel(params[f"bias{i}"]))
         out = dense(params, last, x.flatten(-3))[..., n:, :]
         return out.squeeze(-1) if self.outputs is None else out
@@ -118,10 +106,15 @@ def _per_channel(v: Tensor) -> Tensor:
     return v.unsqueeze(-2)[..., None, None]
 
 
+def _batched(layer: Callable[..., Tensor], x: Tensor, *args, **kwargs) -> Tensor:
+    """One of PyTorch's layers, which take images (N, C, H, W), of x (..., N, C, H, W)."""
+    return layer(x.flatten(0, -4), *args, **kwargs).unflatten(0, x.shape[:-3])
+
+
 def _convolve(x: Tensor, weight: Tensor) -> Tensor:
     """Stride-2 convolution of x (..., N, C, H, W) with one weight for all tasks or (T, out, in, 3, 3)."""
     if weight.dim() == 4:
-        return F.conv2d(x.flatten(0, -4), weight, stride=2, padding=1).unflatten(0, x.shape[:-3])
+        return _batched(F.conv2d, x, weight, stride=2, padding=1)
     n_tasks = len(weight)  # each task is a group of channels of one convolution
     x = x.expand(n_tasks, *x.shape[-4:]).transpose(0, 1).flatten(1, 2)
     out = F.conv2d(x, weight.flatten(0, 1), stride=2, padding=1, groups=n_tasks)
@@ -147,11 +140,9 @@ class UpConvNet:
     channels: tuple[int, ...] = (32, 32)
 
     def __post_init__(self):
-        _check_sizes(self.channels, self.shape)
+        ConvNet(self.channels, shape=self.shape)  # refuses what is no size
 
-    @property
-    def _small(self) -> tuple[int, int]:
-        return tuple(-(-side // 2 ** len(self.channels)) for side in self.shape)
+    _small = property(lambda self: tuple(-(-side // 2 ** len(self.channels)) for side in self.shape))
 
     def init(self, rng: np.random.Generator, n_features: int) -> dict[str, Tensor]:
         """Start values: He-normal weights, zeros in all biases."""
@@ -166,5 +157,4 @@ class UpConvNet:
         for i in range(1, len(self.channels) + 1):
             x = F.interpolate(torch.relu(x), scale_factor=2)
             x = F.conv2d(x, params[f"weight{i}"], params[f"bias{i}"], padding=1)
-        height, width = self.shape
-        return x[:, 0, :height, :width].flatten(1).unflatten(0, z.shape[:-1])
+        return x[:, 0, : self.shape[0], : self.shape[1]].flatten(1).unflatten(0, z.shape[:-1])

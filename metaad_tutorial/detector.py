@@ -60,24 +60,22 @@ class Detector(OutlierMixin, Estimator):
         with self._all_or_nothing():
             if not self._trained:
                 self.image_shape_ = checks.image_shape(X)
+                self._bind()
             X = self._rows(X, reset=vars(self).get("columns_") is None)  # notes the columns, or compares them
             y = checks.labels(y, len(X))
             self.support_mean_ = X[y == 0].mean(0)
             self._fit(X, y)
             self.threshold_ = self._decide(y, lambda: self._support_score(X[y == 0]))
-            if not self._trained:
-                self._bind()
         return self
 
     def _decide(self, y: np.ndarray, normal_scores: Callable[[], np.ndarray]) -> float:
         """The threshold after a support set with labels y: what `calibrate` found, or even odds, or by its scores."""
         if "calibrated_" in vars(self):
             return self.calibrated_
-        knows = self._trained or y.any()  # what anomalies are like
-        if self.contamination == "auto" and self.odds and knows:
+        auto = self.contamination == "auto"
+        if auto and self.odds and (self._trained or y.any()):  # which says what anomalies are like
             return 0.0
-        share = 0.05 if self.contamination == "auto" else self.contamination
-        return rank_threshold(normal_scores(), share)  # equation ``quantile-threshold``
+        return rank_threshold(normal_scores(), 0.05 if auto else self.contamination)  # equation ``quantile-threshold``
 
     def _support_score(self, X: np.ndarray) -> np.ndarray:
         """Scores of the normal support points X, as if they had not been fitted on where that matters."""
@@ -102,8 +100,7 @@ class Detector(OutlierMixin, Estimator):
         check_columns(valid, vars(self).get("columns_"))
         tasks = valid.sample(n_tasks, random_state)
         scores, y = self.score_tasks(tasks)[0], tasks.query_y.numpy()
-        best = false_alarms is None
-        self.calibrated_ = best_threshold(y, scores) if best else rank_threshold(scores[y == 0], false_alarms)
+        self.calibrated_ = rank_threshold(scores[y == 0], false_alarms) if false_alarms else best_threshold(y, scores)
         if hasattr(self, "threshold_"):
             self.threshold_ = self.calibrated_
         return self
@@ -153,15 +150,4 @@ class Detector(OutlierMixin, Estimator):
         scores = [one.anomaly_score(task.query_x[0]) for one, task in zip(fitted, episodes, strict=True)]
         return np.array(scores), np.array([one.threshold_ for one in fitted])
 
-    def save(self, path) -> None:
-        """Write the detector to one ``.npz`` file of plain arrays and JSON; no pickle.
-
-        Raises:
-            ValueError: if there is nothing to save, the folder is missing, or `random_state` is not a plain number.
-        """
-        files.save(self, path)
-
-    @classmethod
-    def load(cls, path, network=None):
-        """`metaad_tutorial.load`, which also refuses a file that holds another kind of detector."""
-        return files.load(cls, path, network)
+    save, load = files.save, classmethod(files.load)

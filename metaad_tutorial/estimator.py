@@ -38,11 +38,6 @@ class Estimator(BaseEstimator):
             copied._bound = {n: getattr(copied, n) if v is getattr(self, n) else v for n, v in self._bound.items()}
         return copied
 
-    @property
-    def _learnt(self) -> dict:
-        """What was learnt, from other tasks or from this one: attributes with a trailing underscore."""
-        return {name: value for name, value in vars(self).items() if name.endswith("_")}
-
     def _check_params(self) -> None:
         known = {field.name: BY_TYPE[field.type] for field in dataclasses.fields(self) if field.type in BY_TYPE}
         for cls in reversed(type(self).__mro__):
@@ -69,4 +64,6 @@ class Estimator(BaseEstimator):
             self.__dict__ = before
             raise
 
+    # What was learnt, from other tasks or from this one: attributes with a trailing underscore.
+    _learnt = property(lambda self: {name: value for name, value in vars(self).items() if name.endswith("_")})
     _trained = property(lambda self: "meta_" in vars(self), doc="Whether `meta_fit` was called.")

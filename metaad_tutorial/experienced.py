@@ -86,10 +86,9 @@ class ExperiencedDetector(AdaptingDetector):
             self.image_shape_ = tuple(first.support_x.shape[2:]) if first.support_x.dim() == 4 else None
             first = first.flat().to(self.device)
             scaling = self._standardizer.measure(first)
-            learnt, history = self._learn(train, valid, first, scaling, rng, checkpoint)
-            self.meta_, self.history_ = learnt | {"scaling": scaling._asdict()}, history
-            self.n_features_in_, self.trained_on_ = first.support_x.shape[-1], train.identity()
-            self.columns_ = train.feature_names
+            learnt, self.history_ = self._learn(train, valid, first, scaling, rng, checkpoint)
+            self.meta_, self.n_features_in_ = learnt | {"scaling": scaling._asdict()}, first.support_x.shape[-1]
+            self.trained_on_, self.columns_ = train.identity(), train.feature_names
             if self.columns_ is not None:
                 self.feature_names_in_ = np.array(train.feature_names, dtype=object)
             self._bind()

@@ -15,6 +15,8 @@ from .convolutions import ConvNet
 from .tree import Tree, flat, nested
 
 FORMAT = 3  # raised whenever a file of the old form can no longer be read
+# What is in the header of each kind of file.
+PARTS = {"saved detector": {"class", "params", "state"}, "checkpoint": {"same", "history", "rng"}}
 
 
 def plain(value):
@@ -43,14 +45,12 @@ def write(path, header: dict, tree: Tree) -> None:
         ValueError: if the folder is missing, or the header is not plain (a `random_state` that is no number).
     """
     check_folder(path)
-    path = Path(path)
     content = {n: v.detach().cpu().numpy() if isinstance(v, Tensor) else v for n, v in flat(tree).items()}
-    header = {"format": FORMAT, "arrays": sorted(content), **header}
     try:
-        text = json.dumps(header, default=plain)
+        text = json.dumps({"format": FORMAT, "arrays": sorted(content), **header}, default=plain)
     except AttributeError:
         raise ValueError("Only plain parameters can be saved: use an integer random_state.") from None
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part = Path(f"{path}.{os.getpid()}.part")
     try:
         with open(part, "wb") as file:
             np.savez(file, allow_pickle=False, header=np.array(text), **content)
@@ -59,25 +59,28 @@ def write(path, header: dict, tree: Tree) -> None:
         part.unlink(missing_ok=True)
 
 
-def read(path) -> tuple[dict, dict[str, np.ndarray]]:
-    """Header and arrays of a file made by `write`.
+def read(path, kind: str) -> tuple[dict, dict[str, np.ndarray]]:
+    """Header and arrays of a file made by `write`, of a kind in `PARTS`.
 
     Raises:
-        ValueError: if the file is damaged, something else, or of another version of the package.
+        ValueError: if the file is damaged, something else, of the other kind, or of another version of the package.
     """
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             content = dict(archive)
         header = json.loads(str(content.pop("header")))
-        whole = header["arrays"] == sorted(content)
+        version, whole = header["format"], header["arrays"] == sorted(content)
     except OSError:
         raise  # no such file, no permission: the system's message says it
     except Exception:  # whatever NumPy's and zip's readers may find
         raise ValueError(f"{path} is damaged or not a file of this package.") from None
-    if header["format"] != FORMAT:
-        raise ValueError(f"{path} has format {header['format']}, this version of the package reads format {FORMAT}.")
-    if not whole:
-        raise ValueError(f"{path} is damaged: some of its arrays are missing.")
+    if version != FORMAT:
+        raise ValueError(f"{path} has format {version}, this version of the package reads format {FORMAT}.")
+    for other, parts in PARTS.items():
+        if other != kind and parts <= header.keys():
+            raise ValueError(f"{path} is a {other}, not a {kind}: load takes saved detectors, meta_fit checkpoints.")
+    if not whole or not PARTS[kind] <= header.keys():
+        raise ValueError(f"{path} is damaged: a part of it is missing.")
     return header, content
 
 
@@ -92,13 +95,16 @@ def unpack(params: dict, network) -> dict:
         raise ValueError("The file says which network the detector has: leave network out.")
     if "module" in packed and not isinstance(network, nn.Module):
         raise ValueError(f"The detector uses your own network {packed['module']}: pass one as load(path, network=...).")
-    if packed:
-        params = params | {"network": ConvNet(**tuples(packed["ConvNet"])) if "ConvNet" in packed else network}
-    return tuples(params)
+    network = ConvNet(**tuples(packed["ConvNet"])) if "ConvNet" in packed else network
+    return tuples(params | {"network": network} if packed else params)
 
 
 def save(detector, path) -> None:
-    """Write what a detector has learnt, and its parameters."""
+    """Write what a detector has learnt, and its parameters, to one ``.npz`` file of plain arrays and JSON; no pickle.
+
+    Raises:
+        ValueError: if there is nothing to save, the folder is missing, or `random_state` is not a plain number.
+    """
     learnt = detector._learnt
     if not learnt:
         raise ValueError("Nothing to save: call meta_fit or fit first.")
@@ -107,15 +113,16 @@ def save(detector, path) -> None:
     leaves = flat(learnt)
     numbers = {n: v for n, v in leaves.items() if isinstance(v, Tensor | np.ndarray) and v.dtype != object}
     state = {name: value for name, value in leaves.items() if name not in numbers}
-    header = {"class": type(detector).__name__, "params": detector.get_params(deep=False), "state": state}
-    write(path, header, numbers)
+    write(path, {"class": type(detector).__name__, "params": detector.get_params(deep=False), "state": state}, numbers)
 
 
 def load(cls, path, network: nn.Module | None = None):
     """Read a detector written by `save`; what it learnt goes to the device it was made for.
 
+    `metaad_tutorial.load` reads one of any kind; the ``load`` of a class refuses what is not of this class or of one
+    that inherits from it.
+
     Args:
-        cls: which kind of detector to expect; its subclasses are of the kind.
         path: the file.
         network: the reader's own network, if the detector has one; the file holds its parameters, not its code.
 
@@ -123,34 +130,26 @@ def load(cls, path, network: nn.Module | None = None):
         ValueError: if the file is damaged, no detector's, of another version, or holds another kind of detector, or
             if a network is missing.
     """
-    header, content = read(path)
-    if "class" not in header:
-        raise ValueError(f"{path} is a checkpoint, not a detector: give it to meta_fit.")
-    if not {"params", "state"} <= header.keys():
-        raise ValueError(f"{path} is damaged: a part of it is missing.")
-    kind = _kinds(cls).get(header["class"])
+    header, content = read(path, "saved detector")
+    kind = {kind.__name__: kind for kind in _kinds(cls)}.get(header["class"])
     if kind is None:
         raise ValueError(f"{path} holds a {header['class']}, not a {cls.__name__}: use metaad_tutorial.load(path).")
     try:
         detector = kind(**unpack(header["params"], network))
     except TypeError as error:  # a parameter of another version
         raise ValueError(f"{path} has parameters that {kind.__name__} does not know: {error}") from None
-    device = getattr(detector, "device", "cpu")
-    leaves = {n: torch.as_tensor(v).to(device) if "/" in n else v for n, v in content.items()}  # tensors are in trees
+    # Tensors are in trees, and those of detectors that adapt, which have a device.
+    leaves = {n: torch.as_tensor(v).to(detector.device) if "/" in n else v for n, v in content.items()}
     learnt = nested(header["state"] | leaves)
     if "feature_names_in_" in learnt:
         learnt["feature_names_in_"] = np.array(learnt["feature_names_in_"], dtype=object)
-    module = flat(learnt.pop("module", {}))
+    if "module" in learnt:
+        detector.net.fill(flat(learnt.pop("module")))
     vars(detector).update(learnt)
-    if isinstance(network, nn.Module):
-        detector.net.fill(module)
     detector._bind()
     return detector
 
 
-def _kinds(cls) -> dict[str, type]:
-    """A class and all that inherit from it, by name."""
-    kinds = {cls.__name__: cls}
-    for sub in cls.__subclasses__():
-        kinds |= _kinds(sub)
-    return kinds
+def _kinds(cls) -> list[type]:
+    """A class and all that inherit from it."""
+    return [cls, *(kind for sub in cls.__subclasses__() for kind in _kinds(sub))]

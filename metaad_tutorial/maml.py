@@ -80,6 +80,6 @@ class Reptile(InnerLoopDetector):
             loss = self.support_loss(x[:, k::K], y[:, k::K], {})
             losses.append(loss(w).mean().detach())
             w = inner_loop(loss, w, self.rule(meta), 1, second_order=False)
-        moved = {name: (start[name] - w[name].mean(0)).detach() / (K * self.inner_lr) for name in start}
-        pull = sum((moved[name] * start[name]).sum() for name in start)  # its gradient is the pseudo-gradient
+        # Its gradient is the pseudo-gradient.
+        pull = sum(((v - w[n].mean(0)).detach() / (K * self.inner_lr) * v).sum() for n, v in start.items())
         return torch.stack(losses).mean() + pull - pull.detach()

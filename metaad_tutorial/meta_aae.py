@@ -36,8 +36,7 @@ def stretched(normal: Tensor, anomalous: Tensor) -> Tensor:
     Returns:
         (..., N, m) codes as long as anomalies, in the directions of normal points.
     """
-    size = anomalous.norm(dim=-1, keepdim=True)
-    size = size[..., torch.arange(normal.shape[-2]) % anomalous.shape[-2], :]
+    size = anomalous.norm(dim=-1, keepdim=True)[..., torch.arange(normal.shape[-2]) % anomalous.shape[-2], :]
     return size * normal / normal.norm(dim=-1, keepdim=True).clamp(min=1e-12)
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from typing import ClassVar
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from . import training
@@ -22,6 +24,9 @@ IMAGES = ConvNet((8, 16, 32), norm="layer")  # for images when nothing else is s
 class Method:
     """How a method starts (`init`), adapts (`adapt`), scores (`logit`), and what it learns from (`outer_loss`).
 
+    Both losses are scalars, by default the query loss (equation ``meta-objective``); the outer step with the lowest
+    `valid_loss` is kept.
+
     Meta-parameters are a tree, ``meta["start"]["weight0"]``; so are the parameters of T adapted tasks.
     """
 
@@ -29,26 +34,22 @@ class Method:
     network: ConvNet | nn.Module | None = None
     embedding: int | None = None  # number of features the network gives; None is a logit
     averaging = 0.0  # decay of a running mean over the outer steps, which is then kept; 0 keeps the last step
+    numbers: ClassVar = {}  # by name, what is learnt besides the network's parameters, and where it starts
 
     def init(self, rng: np.random.Generator, n_features: int) -> Tree:
-        """What is learnt across tasks, before training."""
-        raise NotImplementedError
+        """What is learnt across tasks, before training: the network and `numbers`, unless a method says otherwise."""
+        numbers = {name: torch.tensor(value, dtype=torch.float64) for name, value in self.numbers.items()}
+        return {"start": self.net.init(rng, n_features)} | numbers
 
     def adapt(self, meta: Tree, x: Tensor, y: Tensor) -> Tree:
-        """What the support sets x (T, S, d), y (T, S) make of it."""
-        raise NotImplementedError
+        """What the support sets x (T, S, d), y (T, S) make of it; nothing, unless a method says otherwise."""
+        return meta
 
     def logit(self, params: Tree, x: Tensor) -> Tensor:
         """Scores of the points x (T, N, d) of adapted tasks, (T, N); above 0 is more likely anomalous."""
         return self.net(params["w"], x, params.get("support"))
 
-    def outer_loss(self, meta: Tree, tasks: Episodes) -> Tensor:
-        """What the outer loop descends, a scalar: equation ``meta-objective`` where a method says nothing else."""
-        return training.query_loss(self, meta, tasks)
-
-    def valid_loss(self, meta: Tree, tasks: Episodes) -> Tensor:
-        """By which the outer step to keep is chosen."""
-        return training.query_loss(self, meta, tasks)
+    outer_loss = valid_loss = training.query_loss
 
     def draw(self, family: TaskFamily, n_tasks: int, rng: np.random.Generator) -> Episodes:
         """The raw tasks of a meta-batch."""

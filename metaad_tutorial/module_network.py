@@ -48,8 +48,6 @@ class ModuleNetwork:
 
     def __init__(self, module: nn.Module, features: bool = False):
         self.origin, self.features = module, features
-        if any(isinstance(p, nn.parameter.UninitializedParameter) for p in module.parameters()):
-            raise ValueError("The network has lazy layers: run it once on your data first, to fix their sizes.")
         self.module = copy.deepcopy(module).eval()
         for parent in list(self.module.modules()):
             for name, child in parent._modules.items():  # which may hold one layer in several places
@@ -77,9 +75,8 @@ class ModuleNetwork:
     def init(self, rng: np.random.Generator, n_features: int) -> dict[str, Tensor]:
         """The module's own values, after a trial run on two rows."""
         params = {n: p.detach().clone() for n, p in self.module.named_parameters() if n in self.dims}
-        trial = next(iter(params.values())).new_zeros(2, n_features)
         try:
-            out = self._run(params, trial)
+            out = self._run(params, next(iter(params.values())).new_zeros(2, n_features))
         except Exception as error:  # whatever a module of somebody else's may raise
             failed = f"The network cannot read rows of {n_features} features ({type(error).__name__}: {error})"
             raise ValueError(f"{failed}; for images, begin it with nn.Unflatten(1, (1, height, width)).") from None
@@ -94,7 +91,16 @@ class ModuleNetwork:
         with sdpa_kernel(SDPBackend.MATH):  # the fused kernels of attention have no second derivatives
             return torch.func.functional_call(self.module.to(x), params, (x,))
 
-    def _one(self, params: dict[str, Tensor], x: Tensor, context: Tensor | None) -> Tensor:
+    def __call__(self, params: dict[str, Tensor], x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Logits: x (N, d) or (T, N, d) -> (N,) or (T, N), features with one more axis; otherwise as for `ConvNet`."""
+        own = {name: v for name, v in params.items() if v.dim() > self.dims[name]}  # those with a task axis
+        tasks = max(map(len, own.values()), default=len(x) if x.dim() == 3 else 0)
+        if tasks:
+            each = []
+            for t in range(tasks):
+                rows, seen = (v[t] if v is not None and v.dim() == 3 else v for v in (x, context))
+                each.append(self(params | {name: v[t] for name, v in own.items()}, rows, seen))
+            return torch.stack(each)
         n = None
         if self.uses_context and context is not None:
             n, x = len(context), torch.cat([context, x])
@@ -102,19 +108,6 @@ class ModuleNetwork:
             layer.n = n
         out = self._run(params, x)
         return out[n:] if self.features else out.reshape(-1)[n:]
-
-    def __call__(self, params: dict[str, Tensor], x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Logits: x (N, d) or (T, N, d) -> (N,) or (T, N), features with one more axis; otherwise as for `ConvNet`."""
-        own = {name: v.dim() > self.dims[name] for name, v in params.items()}
-        tasks = max([len(params[name]) for name in own if own[name]], default=len(x) if x.dim() == 3 else None)
-        if tasks is None:
-            return self._one(params, x, context)
-        logits = []
-        for t in range(tasks):
-            mine = {name: v[t] if own[name] else v for name, v in params.items()}
-            seen = None if context is None else context[t] if context.dim() == 3 else context
-            logits.append(self._one(mine, x[t] if x.dim() == 3 else x, seen))
-        return torch.stack(logits)
 
 
 class AdaptedScorer(nn.Module):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import math
+from math import log
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -71,12 +72,8 @@ class PrototypicalDetector(MetaDetector):
     embedding: int = 64
 
     averaging = 0.98
-
-    def init(self, rng: np.random.Generator, n_features: int) -> Tree:
-        """The network, and for each class its variance over all tasks, 3/2, and the share between them, 2/3."""
-        own = {"log_variance": [math.log(1.5)] * 2, "share": [math.log(2)] * 2, "log_scale": math.log(4), "bias": 0.0}
-        own = {name: torch.tensor(value, dtype=torch.float64) for name, value in own.items()}
-        return {"start": self.net.init(rng, n_features)} | own
+    # of each class its variance over all tasks, 3/2, and the share between them, 2/3
+    numbers: ClassVar = {"log_variance": [log(1.5)] * 2, "share": [log(2)] * 2, "log_scale": log(4), "bias": 0.0}
 
     def adapt(self, meta: Tree, x: Tensor, y: Tensor) -> Tree:
         """Where the classes of each task are, given its support set."""

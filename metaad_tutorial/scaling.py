@@ -41,8 +41,7 @@ class Scaling(NamedTuple):
         if not scale.isfinite().all() or ((scale == 0) & (gap.amax(dims, keepdim=True) > 0)).any():
             raise ValueError("The squares of some feature's values overflow or vanish: rescale that feature.")
         scale = torch.where(scale > 100 * torch.finfo(x.dtype).eps * location.abs(), scale, 1.0)
-        shape = (len(x), 1, x.shape[-1])
-        return cls(location.expand(shape), scale.expand(shape))
+        return cls(*(part.expand(len(x), 1, x.shape[-1]) for part in (location, scale)))
 
     def __call__(self, x: Tensor) -> Tensor:
         return (x - self.location) / self.scale
@@ -88,7 +87,6 @@ def warn_if_far(scaling: Scaling, X: np.ndarray, names=None) -> None:
     away = (np.abs(X - scaling.location[0].cpu().numpy()) / scaling.scale[0].cpu().numpy()).min(0)
     j = int(away.argmax())
     if away[j] > FAR:
-        far = f"lie {away[j]:.0f} and more scales from those of the meta-training tasks"
-        where = f"in column {j if names is None else repr(names[j])}"
-        why = "other units, another order of columns, or points that were scaled before?"
-        warnings.warn(f"The normal support points {far} {where}: {why}", stacklevel=4)
+        column = j if names is None else names[j]
+        far = f"The normal support points lie {away[j]:.0f} and more scales from those of the meta-training tasks"
+        warnings.warn(f"{far} in column {column!r}: other units, another order, or points scaled before?", stacklevel=4)

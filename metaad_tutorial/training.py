@@ -40,8 +40,7 @@ class AveragingAdam(torch.optim.Adam):
         super().step()
         for value, state in self.state.items() if self.decay else ():
             step = float(state["step"])
-            mean = state.setdefault("mean", value.clone())
-            mean.lerp_(value, 1 - min(self.decay, step / (step + 10)))
+            state.setdefault("mean", value.clone()).lerp_(value, 1 - min(self.decay, step / (step + 10)))
 
     def mean(self, value: Tensor) -> Tensor:
         """The running mean of a value; the value itself if none is kept."""
@@ -91,9 +90,8 @@ def meta_train(
         raise ValueError("patience needs validation tasks: meta_fit(train, valid).")
     ranks.same(flat(meta))  # a module of the reader's may start differently in each process
     leaves = [value.requires_grad_() for value in flat(meta).values()]
-    adam, history, best = AveragingAdam(leaves, lr, decay), {"loss": [], "valid_loss": []}, None
-    if checkpoint is not None:
-        best = checkpoint.resume(history, meta, adam, steps)
+    adam, history = AveragingAdam(leaves, lr, decay), {"loss": [], "valid_loss": []}
+    best = checkpoint and checkpoint.resume(history, meta, adam, steps)
     for step in progress(range(len(history["loss"]) + 1, steps + 1), label):
         looks = history["valid_loss"]
         if patience is not None and looks and len(looks) - 1 - np.argmin(looks) >= patience:
@@ -102,9 +100,8 @@ def meta_train(
         value = loss(meta, tasks) * weight
         adam.zero_grad()
         value.backward()
-        value = ranks.add_up(value.detach(), *(leaf.grad for leaf in leaves)).item()
-        history["loss"].append(value)
-        if not np.isfinite(value):
+        history["loss"].append(ranks.add_up(value.detach(), *(leaf.grad for leaf in leaves)).item())
+        if not np.isfinite(history["loss"][-1]):
             raise ValueError("Meta-training diverged: lower meta_lr or inner_lr, or leave standardize=True.")
         adam.step()
         if step % every == 0 or step == steps:

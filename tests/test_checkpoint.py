@@ -257,5 +257,5 @@ def test_a_detector_is_no_checkpoint_and_a_checkpoint_no_detector(tmp_path, path
     make().meta_fit(TRAIN).save(tmp_path / "detector.npz")
     with pytest.raises(ValueError, match=r"detector\.npz is a saved detector, not a checkpoint"):
         make().meta_fit(TRAIN, checkpoint=tmp_path / "detector.npz")
-    with pytest.raises(ValueError, match=r"run\.npz.*give it to meta_fit"):
+    with pytest.raises(ValueError, match=r"run\.npz is a checkpoint, not a saved detector.*meta_fit"):
         MAML.load(path)

@@ -263,7 +263,7 @@ def test_a_damaged_file_is_named(tmp_path, kind):
         AADML.load(path)
 
 
-INCOMPLETE = ("an array", "learnt arrays", "state", "params", "class", "everything", "a list")
+INCOMPLETE = ("an array", "learnt arrays", "state", "params", "class", "format", "arrays", "everything", "a list")
 
 
 def without(part, path):
@@ -287,7 +287,7 @@ def test_an_incomplete_file_is_named(tmp_path, build, part):
     detector = build()
     detector.save(tmp_path / "a.npz")
     without(part, tmp_path / "a.npz")
-    with pytest.raises(ValueError, match=r"a\.npz is (damaged|not|a checkpoint)"):
+    with pytest.raises(ValueError, match=r"a\.npz is damaged"):
         type(detector).load(tmp_path / "a.npz")
 
 

@@ -127,7 +127,7 @@ class Odd(nn.Module):
         (lambda: nn.Sequential(nn.Linear(D, 1), nn.Flatten(0), nn.Unflatten(0, (1, 2))), "one logit per row"),
         (lambda: nn.Linear(D, 1).requires_grad_(False), "nothing can adapt"),
         (nn.ReLU, "nothing can adapt"),
-        (lambda: nn.Sequential(nn.LazyLinear(5), nn.Linear(5, 1)), "lazy layers: run it once"),
+        (lambda: nn.Sequential(nn.LazyLinear(5), nn.Linear(5, 1)), "uninitialized parameter.*Call `forward`"),
         (lambda: Odd(lambda x: x[:, 77]), r"cannot read rows of 20 features \(IndexError"),
         (lambda: Odd(lambda x: (x[:, 0], x)), "one logit per row.*not tuple"),
     ],
