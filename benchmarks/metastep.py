@@ -328,7 +328,7 @@ def torch_step(route: Callable) -> Callable:
 
         def step():
             for name, grad in route(params, episodes).items():
-                params[name].grad = grad
+                params[name].grad = grad.contiguous()  # a fused optimiser reads memory in its order
             optimizer.step()
 
         return step

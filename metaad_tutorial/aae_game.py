@@ -124,8 +124,8 @@ class Game:
                 for name in playing:
                     value = self.loss(name, params, batch, rng).sum()
                     history[name].append(value.item())
-                    for leaf, grad in zip(own[name], torch.autograd.grad(value, own[name]), strict=True):
-                        leaf.grad = grad
+                    adam[name].zero_grad()
+                    value.backward(inputs=own[name])
                     adam[name].step()
             if not all(leaf.isfinite().all() for leaves in own.values() for leaf in leaves):
                 raise ValueError("Training diverged: lower lr, or leave standardize=True.")
