@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from typing import NamedTuple
 
-
-class Population(NamedTuple):
-    """Where tasks come from: two families overlap if they share a source and a unit of it."""
-
-    source: str
-    units: tuple
+Population = tuple[str, tuple]  # a source and units: two families overlap if they share a source and a unit of it
 
 
 def check_disjoint(*families) -> None:
