@@ -22,10 +22,9 @@ def _numbers(values, name: str, missing: str) -> np.ndarray:
 
 def filled(points: np.ndarray, shots: int) -> np.ndarray:
     """Points (n, d) with the median of a column over the first `shots` for its NaN; a column without any value is 0."""
-    if not (unknown := np.isnan(points)).any():
+    if not np.isnan(points).any():
         return points
-    empty = unknown[:shots].all(0)
-    points = np.where(empty, 0.0, points)
+    points = np.where(np.isnan(points[:shots]).all(0), 0.0, points)
     return np.where(np.isnan(points), np.nanmedian(points[:shots], 0), points)
 
 
