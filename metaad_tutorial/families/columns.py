@@ -16,7 +16,7 @@ def _numbers(values, name: str, missing: str) -> np.ndarray:
         assert_all_finite(values, allow_nan=missing != "error")
         return values
     except (TypeError, ValueError) as error:
-        how = 'encode words and dates; impute or drop what is missing, or set missing="median", but not for infinity'
+        how = 'encode words and dates; impute or drop NaN, or set missing="median" of table_tasks; drop infinity'
         raise ValueError(f"{name} must hold finite numbers ({error}): {how}.") from None
 
 
