@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 
-Population = tuple[str, tuple]  # a source and units: two families overlap if they share a source and a unit of it
+Population = tuple[str, tuple]  # where tasks come from: a source and the units of it
 
 
 def check_disjoint(*families) -> None:
-    """Refuse families that share a unit: what is tested would have been trained on.
+    """Refuse families that share a source and a unit of it: what is tested would have been trained on.
 
     Args:
         families: task families, or the populations that their `identity` gave; None is passed over.
