@@ -1,7 +1,5 @@
 """Meta-learning for anomaly detection: the package behind the book."""
 
-from typing import TYPE_CHECKING
-
 from .aadml import AADML, mgd
 from .aae import AAE
 from .acr import ACR
@@ -18,6 +16,7 @@ from .families.common_columns import common_columns
 from .families.common_tasks import common_tasks
 from .families.domains import Domains, domain_tasks, leave_one_out
 from .families.fleet import Fleet
+from .families.glyphs import Glyphs
 from .families.speakers import speaker_tasks
 from .families.stored import StoredTasks
 from .features import BatchFeatures, PooledFeatures
@@ -37,9 +36,6 @@ from .runtime import set_reproducible
 from .tables import TABLES, feature_names, load_classes, load_table
 from .training import meta_train, query_loss
 
-if TYPE_CHECKING:
-    from .families.glyphs import Glyphs
-
 __all__ = [
     "AADML", "AAE", "ACR", "MAML", "MLP", "TABLES", "BatchFeatures", "BatchNeighbor", "Comparison", "Contender",
     "ConvNet", "Detector", "Domains", "EmpiricalBayes", "Episodes", "Evaluation", "ExperiencedDetector", "Fleet",
@@ -52,12 +48,3 @@ __all__ = [
 __version__ = "0.1.0"
 
 load = Detector.load  # a detector of any kind
-
-
-def __getattr__(name: str):
-    """`Glyphs`, loaded when it is used: importing matplotlib and Pillow takes time."""
-    if name == "Glyphs":
-        from .families.glyphs import Glyphs
-
-        return Glyphs
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

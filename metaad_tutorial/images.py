@@ -50,7 +50,6 @@ def load_images(name: str, size: int | None = None) -> Images:
     else:
         X, label, _, _ = load_classes("digits")
         X = X.reshape(-1, 8, 8) / 16
-    if size is None or size == X.shape[-1]:
-        return Images(X, label)
+    size = int(size or X.shape[-1])
     how = {"mode": "area"} if X.shape[-1] % size == 0 else {"mode": "bilinear", "antialias": True}
-    return Images(F.interpolate(torch.as_tensor(X)[:, None], int(size), **how).clamp(0, 1)[:, 0].numpy(), label)
+    return Images(F.interpolate(torch.as_tensor(X)[:, None], size, **how).clamp(0, 1)[:, 0].numpy(), label)

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from typing import NamedTuple
 
-
-class Population(NamedTuple):
-    """Where tasks come from: two families overlap if they share a source and a unit of it."""
-
-    source: str
-    units: tuple
+Population = tuple[str, tuple]  # where tasks come from: a source and the units of it
 
 
 def check_disjoint(*families) -> None:
-    """Refuse families that share a unit: what is tested would have been trained on.
+    """Refuse families that share a source and a unit of it: what is tested would have been trained on.
 
     Args:
         families: task families, or the populations that their `identity` gave; None is passed over.

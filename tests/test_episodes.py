@@ -142,6 +142,13 @@ def test_restrict():
             fleet(10).restrict(one)
 
 
+def test_a_part_keeps_of_what_is_stored_by_unit_its_own_alone():
+    family = Fixed(["a", "b", "c"])
+    family.points, family.notes = {"a": 1, "b": 2, "c": 3}, {"by": "me"}
+    part = family.restrict(["b"])
+    assert part.points == {"b": 2} and part.notes == family.notes and len(family.points) == 3
+
+
 def test_restricted_machines_stay_themselves():
     family = fleet(10, spread=50.0)
     drawn = family.restrict([7, 2]).sample(2, random_state=0)

@@ -193,8 +193,9 @@ def test_the_best_threshold_is_the_best_of_all():
     assert gain(cut) == pytest.approx(max(gain(c) for c in np.append(scores, scores.min() - 1)))
     assert cut not in scores
     assert metrics.best_threshold([1, 1, 0], [2.0, 2.0, 1.0]) == 1.5
-    for y, s in (([0, 0], [1.0, 2.0]), ([1, 1], [1.0, 2.0]), ([0, 1], [np.nan, 1.0])):
-        with pytest.raises(ValueError, match="both classes"):
+    one, bad = "one class is missing", "must be finite"
+    for y, s, message in (([0, 0], [1.0, 2.0], one), ([1, 1], [1.0, 2.0], one), ([0, 1], [np.nan, 1.0], bad)):
+        with pytest.raises(ValueError, match=message):
             metrics.best_threshold(y, s)
 
 

@@ -59,7 +59,8 @@ def test_the_files_beside_the_modules_are_installed():
 def test_drawing_libraries_are_loaded_only_when_used():
     code = (
         "import sys, metaad_tutorial as m; slow = {'matplotlib', 'PIL'}; assert not slow & set(sys.modules); "
-        "assert all(hasattr(m, name) for name in m.__all__); assert slow <= set(sys.modules)"
+        "assert all(hasattr(m, name) for name in m.__all__); assert not slow & set(sys.modules); "
+        "m.Glyphs(); assert slow <= set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from sklearn.utils import assert_all_finite
 
 
 def _numbers(values, name: str, missing: str) -> np.ndarray:
@@ -12,28 +13,25 @@ def _numbers(values, name: str, missing: str) -> np.ndarray:
         if values.dtype.kind in "cmM":
             raise TypeError(f"{values.dtype} values")
         values = values.astype(np.float64)
+        assert_all_finite(values, allow_nan=missing != "error")
+        return values
     except (TypeError, ValueError) as error:
-        how = "encode words and dates, impute or drop missing values first"
-        raise ValueError(f"{name} must hold numbers ({error}): {how}.") from None
-    if np.isinf(values).any() or (missing == "error" and np.isnan(values).any()):
-        how = 'impute or drop them, or set missing="median" of table_tasks; infinity does not stand for a missing value'
-        raise ValueError(f"{name} contains NaN or infinity: {how}.")
-    return values
+        how = 'encode words and dates; impute or drop NaN, or set missing="median" of table_tasks; drop infinity'
+        raise ValueError(f"{name} must hold finite numbers ({error}): {how}.") from None
 
 
 def filled(points: np.ndarray, shots: int) -> np.ndarray:
     """Points (n, d) with the median of a column over the first `shots` for its NaN; a column without any value is 0."""
-    if not (unknown := np.isnan(points)).any():
+    if not np.isnan(points).any():
         return points
-    empty = unknown[:shots].all(0)
-    points = np.where(empty, 0.0, points)
+    points = np.where(np.isnan(points[:shots]).all(0), 0.0, points)
     return np.where(np.isnan(points), np.nanmedian(points[:shots], 0), points)
 
 
-def read_points(X, name: str, missing: str = "error") -> tuple[np.ndarray, tuple | None]:
-    """(n, d) or (n, h, w) float64 points, and the names of their columns if X is a DataFrame.
+def read_points(X, name: str, missing: str = "error") -> tuple[np.ndarray, tuple]:
+    """(n, d) or (n, h, w) float64 points, and the names of their columns: their places if X is no DataFrame.
 
-    They are finite, but for NaN if `missing` is not "error".
+    The points are finite, but for NaN if `missing` is not "error".
 
     Raises:
         ValueError: naming what is not a number, in which column of what.
@@ -42,7 +40,7 @@ def read_points(X, name: str, missing: str = "error") -> tuple[np.ndarray, tuple
         points = _numbers(X, name, missing)
         if points.ndim < 2:
             raise ValueError(f"{name} must be an array of points, (n, d) or (n, h, w), got shape {points.shape}.")
-        return points, None
+        return points, tuple(np.ndindex(points.shape[1:]))
     columns = tuple(columns)
     if len(set(columns)) < len(columns):
         raise ValueError(f"{name} has several columns of one name: {list(columns)}.")
@@ -76,16 +74,10 @@ def distinct(labels: np.ndarray, n: int, name: str) -> list:
         raise ValueError(f"{name} must hold labels of one kind, numbers or strings, and none missing.") from None
 
 
-def aligned(X: np.ndarray, columns: tuple | None, name, first, wanted: tuple | None, shape: tuple) -> np.ndarray:
+def aligned(X: np.ndarray, columns: tuple, name, first, wanted: tuple) -> np.ndarray:
     """The points of a table with the columns of the first one, in its order."""
-    if (columns is None) != (wanted is None):
-        raise ValueError(f"Of tables {first!r} and {name!r} one has names of columns, one has none: give all or none.")
-    if columns is None and X.shape[1:] != shape:
-        raise ValueError(f"All tables must have the same columns; {first!r} has {shape}, {name!r} has {X.shape[1:]}.")
-    if columns == wanted:
-        return X
     if set(columns) != set(wanted):
-        lacks, more = ([c for c in a if c not in b] for a, b in ((wanted, columns), (columns, wanted)))
+        lacks, more = ([c for c in a if c not in b][:9] for a, b in ((wanted, columns), (columns, wanted)))
         found = f"{name!r} lacks {lacks} and has {more} that {first!r} has not"
-        raise ValueError(f"All tables must have the same columns; {found}.")
-    return X[:, [columns.index(column) for column in wanted]]
+        raise ValueError(f"All tables must have the same columns, all with names or all without; {found}.")
+    return X if columns == wanted else X[:, [columns.index(column) for column in wanted]]
