@@ -59,11 +59,7 @@ class PooledFeatures(MetaDetector):
     valid: ClassVar = {"target": checks.one_of(None, "units", "labels"), "head_steps": checks.integer(0)}
     bound = (*MetaDetector.bound, "target", "normalize")
     averaging = 0.98
-
-    def init(self, rng: np.random.Generator, n_features: int) -> Tree:
-        """The network, and what makes a logit of a distance."""
-        own = {"scale": torch.ones((), dtype=torch.float64), "bias": torch.zeros((), dtype=torch.float64)}
-        return {"start": self.net.init(rng, n_features)} | own
+    numbers: ClassVar = {"scale": 1.0, "bias": 0.0}  # what makes a logit of a distance
 
     def features(self, meta: Tree, x: Tensor, seen: Tree | None = None) -> Tensor:
         """phi of the points x (T, N, d), without normalisation: (T, N, q)."""

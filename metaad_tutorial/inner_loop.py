@@ -73,9 +73,6 @@ class InnerLoopDetector(MetaDetector):
     head_only = False  # whether the last layer alone adapts; a parameter of some methods
     valid: ClassVar = {"inner_steps": checks.integer(0), "loss": checks.one_of(*LOSSES)}
 
-    def init(self, rng, n_features: int) -> Tree:
-        return {"start": self.net.init(rng, n_features)}
-
     def adapting(self, start: Params) -> Params:
         """The parameters that the inner loop changes; tasks share the others."""
         return {name: w for name, w in start.items() if not self.head_only or name in self.net.head}
