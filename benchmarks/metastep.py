@@ -439,16 +439,16 @@ def compile_seconds(name: str) -> float:
 
 
 def measure(problem: Problem, names: list[str], rounds: int) -> dict[str, dict[str, float]]:
-    """Wall and processor milliseconds of a meta-step; each round times every route once, in rotated order."""
+    """Wall and processor milliseconds of a meta-step; each round times every route once, in an order of its own."""
     steps = {}
     for name in names:
         steps[name] = ROUTES[name].prepare(*draw(problem, torch.float32))
         for _ in range(3):
             steps[name]()
     wall, cpu = ({name: [] for name in names} for _ in range(2))
-    for i in range(rounds):
-        at = i % len(names)
-        for name in names[at:] + names[:at]:
+    rng = np.random.default_rng(0)
+    for _ in range(rounds):
+        for name in rng.permutation(names):
             steps[name]()  # as in a training: after a step of its own, not with the caches others left
             start, busy = time.perf_counter(), time.process_time()
             steps[name]()

@@ -125,7 +125,8 @@ def test_the_package_is_eight_times_as_fast_as_loops(name):
 
 def test_the_package_against_jax():
     assert milliseconds(metastep.OURS) <= 2.5 * milliseconds(metastep.JAX)
-    assert milliseconds(metastep.OURS_COMPILED) <= milliseconds(metastep.JAX)
+    assert milliseconds(metastep.OURS_COMPILED) <= 0.85 * milliseconds(metastep.JAX)
+    assert milliseconds(metastep.OURS_COMPILED) <= milliseconds("torch.func, compiled the same way")
     assert ROUTES[metastep.OURS_COMPILED]["compile_s"] > ROUTES[metastep.OURS_COMPILED]["cached_compile_s"] > 0
 
 
