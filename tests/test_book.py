@@ -143,6 +143,13 @@ def test_over_budget(spent, promised, factor, kept):
     assert (root_conftest.over_budget(spent, promised, factor) is None) == kept
 
 
+def test_a_slow_machine_stretches_the_promise_and_a_fast_one_does_not():
+    full = root_conftest.PROBE_SECONDS
+    assert root_conftest.slowness([]) == root_conftest.slowness([0.5 * full] * 3) == 1
+    assert root_conftest.slowness([full, 2 * full, 90 * full]) == 2  # one hitch is no slow machine
+    assert 0 < root_conftest.probe() < 100 * full
+
+
 def write_notebook(folder, seconds, printed, metadata=None, count=1):
     nb = nbformat.v4.new_notebook(
         metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
