@@ -63,7 +63,7 @@ def probe() -> float:
 
 def slowness(probes: list[float]) -> float:
     """How many times longer than at full speed things took, by the median probe; 1 without any, and at the least."""
-    return max(1.0, statistics.median([*probes] or [0.0]) / PROBE_SECONDS)
+    return max(1.0, statistics.median(probes or [0.0]) / PROBE_SECONDS)
 
 
 def pytest_collectstart(collector):

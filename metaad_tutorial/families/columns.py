@@ -78,6 +78,6 @@ def aligned(X: np.ndarray, columns: tuple, name, first, wanted: tuple) -> np.nda
     """The points of a table with the columns of the first one, in its order."""
     if set(columns) != set(wanted):
         lacks, more = ([c for c in a if c not in b][:9] for a, b in ((wanted, columns), (columns, wanted)))
-        found = f"{name!r} lacks {lacks} and has {more} that {first!r} has not"
-        raise ValueError(f"All tables must have the same columns, all with names or all without; {found}.")
+        same = f"All tables must have the same columns, all with names or all without ({len(wanted)} in {first!r})"
+        raise ValueError(f"{same}; {name!r} lacks {lacks} and has {more} that {first!r} has not.")
     return X if columns == wanted else X[:, [columns.index(column) for column in wanted]]
