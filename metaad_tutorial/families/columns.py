@@ -40,7 +40,7 @@ def read_points(X, name: str, missing: str = "error") -> tuple[np.ndarray, tuple
         points = _numbers(X, name, missing)
         if points.ndim < 2:
             raise ValueError(f"{name} must be an array of points, (n, d) or (n, h, w), got shape {points.shape}.")
-        return points, tuple(np.ndindex(points.shape[1:]))
+        return points, tuple(range(points.shape[1]) if points.ndim == 2 else np.ndindex(points.shape[1:]))
     columns = tuple(columns)
     if len(set(columns)) < len(columns):
         raise ValueError(f"{name} has several columns of one name: {list(columns)}.")
