@@ -106,7 +106,7 @@ class AAE(AdaptingDetector):
             self.history_ = self.game.play(params, x[:, own], rng, self.steps, self.batch_size, self.lr)
         params = mapped(Tensor.detach, params)
         parts = self.parts(params, x[:, apart])
-        return params | {"parts": Scaling.of(parts, torch.ones_like(parts[..., 0]) > 0)._asdict(), "apart": apart}
+        return params | {"parts": Scaling.of(parts)._asdict(), "apart": apart}
 
     def parts(self, params: Tree, x: Tensor) -> Tensor:
         """C's logit and the log of the reconstruction error of standardised points, (1, N, d) -> (1, N, 2)."""
@@ -123,10 +123,6 @@ class AAE(AdaptingDetector):
     def _support_score(self, X: np.ndarray) -> np.ndarray:
         return self._score(X[self.params_["apart"].cpu().numpy()])  # the others have shaped the networks
 
-    def _shown(self, X, function) -> np.ndarray:
-        """A function of the adapted parameters and the standardised points X, as an array."""
-        return self._of(function, self.params_, self._raw(self._checked(X)))[0]
-
     def discriminator_logit(self, X) -> np.ndarray:
         """Logits of C at the points X (n, d) or (n, h, w): (n,), larger is more anomalous."""
         return self._shown(X, lambda params, x: self.parts(params, x)[..., 0])
@@ -135,10 +131,6 @@ class AAE(AdaptingDetector):
         """Distances, in scaled features, of the points X (n, d) or (n, h, w) to their reconstructions: (n,)."""
         return self._shown(X, lambda params, x: self.parts(params, x)[..., 1].exp())
 
-    def latent_codes(self, X) -> np.ndarray:
-        """Codes E(x) of the points X (n, d) or (n, h, w): (n, m)."""
-        return self._shown(X, lambda params, x: self.game.run(params, "E", x))
-
     def reconstruct(self, X) -> np.ndarray:
         """Reconstructions D(E(x)) of the points X (n, d) or (n, h, w), unscaled: (n, d)."""
         return self._shown(X, lambda params, x: Scaling(**params["scaling"]).undone(self.game.run(params, "ED", x)))
@@ -146,7 +138,7 @@ class AAE(AdaptingDetector):
     def virtual_anomalies(self, X, random_state=None) -> np.ndarray:
         """Virtual anomalies as points, unscaled, one made from each of the points X (n, d) or (n, h, w): (n, d).
 
-        Codes with noise are decoded.
+        They are what C sees of them, decoded if it sees codes.
         """
         rng = np.random.default_rng(random_state)
         return self._shown(X, lambda params, x: Scaling(**params["scaling"]).undone(self.game.shown(params, x, rng)))

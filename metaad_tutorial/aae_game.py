@@ -51,7 +51,7 @@ class Game:
     def network_of(self, player: str):
         """A player's network as a function of its parameters."""
         if self.network is not None and player in "EDC":
-            shape = self.network._image(self.n_features)
+            shape = self.network.image_of(self.n_features)
             encoder = dataclasses.replace(self.network, outputs=self.latent)
             return {"E": encoder, "D": UpConvNet(shape, encoder.channels[::-1]), "C": self.network}[player]
         outputs = {"E": self.latent, "D": self.n_features, "C": None, "G": self.latent}[player]
@@ -118,7 +118,7 @@ class Game:
             adam = {name: torch.optim.Adam(values, lr=lr) for name, values in own.items()}
             if not self.literal:
                 codes = self.run(params, self.view, x).detach()
-                params["seen"] = Scaling.of(codes, torch.ones_like(codes[..., 0]) > 0, alike=self.images)._asdict()
+                params["seen"] = Scaling.of(codes, alike=self.images)._asdict()
             for _ in progress(range(steps), "AAE"):
                 batch = x[..., torch.as_tensor(rng.integers(x.shape[-2], size=batch_size), device=x.device), :]
                 for name in playing:

@@ -36,9 +36,9 @@ class ACR(BatchDetector, MetaDetector):
     `meta_fit` the detector judges at once, and `fit` learns nothing but a threshold, where `contamination` is a number.
 
     Meta-training shows the detector batches of many tasks, most of whose points are normal. The batch standardises
-    its own points, and its own features inside a ``ConvNet(norm="batch")`` or a module with batch normalisation.
-    Adaptive centred representations are due to Li et al. (2023); they train with an outlier-exposure loss, here the
-    distance becomes a logit and is trained with the cross-entropy.
+    its own points, in `dtype`, and its own features inside a ``ConvNet(norm="batch")`` or a module with batch
+    normalisation. Adaptive centred representations are due to Li et al. (2023); they train with an outlier-exposure
+    loss, here the distance becomes a logit and is trained with the cross-entropy.
 
     Args:
         embedding: dimension q of the embedding, unless `network` says it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable
 from typing import ClassVar
@@ -92,6 +93,10 @@ class AdaptingDetector(Method, Detector):
         with torch.no_grad():
             return function(params, Scaling(**params["scaling"])(x).to(**self._place)).cpu().numpy().astype(np.float64)
 
+    def _shown(self, X, function: Callable[[Tree, Tensor], Tensor]) -> np.ndarray:
+        """The same on the task of the last `fit`, of points X (n, d) or (n, h, w)."""
+        return self._of(function, self.params_, self._raw(self._checked(X)))[0]
+
     def _raw(self, X: np.ndarray) -> Tensor:
         """A copy of X (n, d) as one task: X may be read-only, or by columns, which moves last bits."""
         return torch.as_tensor(np.array(X, order="C")[None], device=self.device)
@@ -111,14 +116,16 @@ class AdaptingDetector(Method, Detector):
             scores (T, Q) and thresholds (T,), the same as from `fit` and `anomaly_score` task by task.
         """
         self._check_params()
-        scores, thresholds = [], []
+        one, trained, scores, thresholds = copy.copy(self), self._trained, [], []
+        # Untrained, its network depends on the points.
+        one.image_shape_ = vars(self).get("image_shape_") if trained else checks.image_shape(episodes.support_x[0])
         for first in range(0, len(episodes), self.chunk):
-            part = episodes[slice(first, first + self.chunk)].flat().to(self.device, torch.float64)
-            params = self._adapted(part.support_x, part.support_y)
-            scores.append(self._of(self.logit, params, part.query_x))
-            support = self._of(self.logit, params, part.support_x)
+            part = episodes[first : first + self.chunk].flat().to(self.device, torch.float64)
+            params = one._adapted(part.support_x, part.support_y)
+            scores.append(one._of(one.logit, params, part.query_x))
+            support = one._of(one.logit, params, part.support_x)
             for own, y in zip(support, part.support_y.cpu().numpy(), strict=True):
-                thresholds.append(self._decide(y, lambda own=own, y=y: own[y == 0]))
+                thresholds.append(one._decide(y, lambda own=own, y=y: own[y == 0]))
         return np.concatenate(scores), np.array(thresholds)
 
     def as_module(self) -> nn.Module:

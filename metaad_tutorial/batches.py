@@ -9,7 +9,7 @@ from .episodes import Episodes, TaskFamily
 
 
 class BatchDetector:
-    """Mixed into a `MetaDetector` that needs no support set: after `meta_fit` it judges at once.
+    """Mixed into a `MetaDetector` that needs no support set: after `meta_fit` it judges at once (a clone after `fit`).
 
     `fit` learns nothing but a threshold, where `contamination` is a number. Without `meta_fit`, scores are distances in
     the network's untrained start, and the threshold of a task comes from its support points.

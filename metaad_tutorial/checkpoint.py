@@ -10,10 +10,11 @@ from pathlib import Path
 import joblib
 import numpy as np
 import torch
+from torch import nn
 
 from . import files
 from .episodes import Episodes
-from .tree import Tree, flat, mapped, nested
+from .tree import Tree, flat, nested
 
 FREE = ("meta_steps", "patience", "device", "contamination")  # may differ when training goes on
 
@@ -37,6 +38,9 @@ class Checkpoint:
         points = [x.float().cpu().numpy() for tasks in drawn for x in tasks.tensors]  # another processor's last bits
         same = {"method": type(detector).__name__, **params, "tasks": [family.identity(), joblib.hash(points)]}
         same |= {"network shapes": {name: list(value.shape) for name, value in flat(start).items()}}
+        if isinstance(detector.network, nn.Module):
+            frozen = [v.tolist() for n, v in detector.net.module.state_dict().items() if n not in start["start"]]
+            same |= {"network": str(detector.network), "frozen parts": joblib.hash(frozen)}
         self.same = json.loads(json.dumps(same, default=files.plain))  # tuples as lists, as in the file
         self.rng, self.path = rng, path
 
@@ -64,8 +68,9 @@ class Checkpoint:
             raise ValueError(f"{self.path} holds {done} outer steps, more than meta_steps={steps}.")
         history.update(before)  # everything fits: only now is anything changed
         self.rng.bit_generator.state = header["rng"]
+        leaves, saved, best = flat(meta), flat(found["meta"]), flat(found.get("best", {}))
         with torch.no_grad():
-            for name, leaf in flat(meta).items():
-                leaf.copy_(flat(found["meta"])[name])
+            for name, leaf in leaves.items():
+                leaf.copy_(saved[name])
         adam.load_state_dict(adam.state_dict() | {"state": {int(i): m for i, m in moments.items()}})
-        return mapped(lambda v: v.to(next(iter(flat(meta).values())).device), found.get("best", {})) or None
+        return nested({name: value.to(leaves[name].device) for name, value in best.items()}) or None

@@ -46,17 +46,23 @@ def one_of(*known) -> Check:
     return must(lambda value: value in known, f"{', '.join(map(repr, known[:-1]))} or {known[-1]!r}")
 
 
-def _is_here(device) -> bool:
+def is_here(device) -> bool:
     """Whether PyTorch can compute on a device of this name."""
     return device == "cpu" or (str(device).startswith("cuda") and torch.cuda.is_available())
 
 
-device = must(_is_here, "'cpu', or 'cuda' where PyTorch sees a GPU")
+device = must(is_here, "'cpu', or 'cuda' where PyTorch sees a GPU")
+
+
+def plain(X):
+    """Tensors become arrays, and what is masked NaN; everything else stays as it is."""
+    X = X.detach().cpu().numpy() if isinstance(X, Tensor) else X
+    return X.astype(float).filled(np.nan) if isinstance(X, np.ma.MaskedArray) else X
 
 
 def as_points(X):
     """Images (n, h, w) become rows (n, h*w), tensors become arrays; everything else is left to scikit-learn."""
-    X = X.detach().cpu().numpy() if isinstance(X, Tensor) else X
+    X = plain(X)
     return X.reshape(len(X), -1) if isinstance(X, np.ndarray) and X.ndim > 2 else X
 
 

@@ -51,9 +51,8 @@ class ConvNet:
     outputs: int | None = None
 
     def __post_init__(self):
-        widths = checks.must(lambda v: v and is_widths(v), "one or more integers of at least 1, in a tuple")
+        checks.must(lambda v: v and is_widths(v), "a tuple of one or more integers above 0")(self.channels, "channels")
         pixels = checks.must(lambda v: v is None or (is_widths(v) and len(v) == 2), "(height, width) in pixels")
-        widths(self.channels, "channels")
         pixels(self.shape, "shape")
         checks.one_of(None, "layer", "batch")(self.norm, "norm")
         checks.optional(checks.integer(1))(self.outputs, "outputs")
@@ -61,7 +60,7 @@ class ConvNet:
     head = property(lambda self: (f"weight{len(self.channels)}", f"bias{len(self.channels)}"))
     uses_context = property(lambda self: self.norm == "batch")
 
-    def _image(self, n_features: int) -> tuple[int, int]:
+    def image_of(self, n_features: int) -> tuple[int, int]:
         shape = self.shape or (math.isqrt(n_features),) * 2
         if math.prod(shape) != n_features:
             failed = f"ConvNet cannot read {n_features} features as an image of {shape[0]} x {shape[1]} pixels"
@@ -70,7 +69,7 @@ class ConvNet:
 
     def init(self, rng: np.random.Generator, n_features: int) -> dict[str, Tensor]:
         """Start values: He-normal convolutions, gains 1, zeros in all biases and in the last layer of a logit."""
-        params, (height, width), last = {}, self._image(n_features), len(self.channels)
+        params, (height, width), last = {}, self.image_of(n_features), len(self.channels)
         for i, (fan_in, fan_out) in enumerate(itertools.pairwise((1, *self.channels))):
             params |= layer(rng, i, fan_out, fan_in, 3, 3)
             if self.norm:
@@ -90,7 +89,7 @@ class ConvNet:
         last, n = len(self.channels), None
         if self.uses_context and context is not None:
             n, x = context.shape[-2], torch.cat([context, x], -2)
-        x = x.unflatten(-1, (1, *self._image(x.shape[-1])))
+        x = x.unflatten(-1, (1, *self.image_of(x.shape[-1])))
         for i in range(last):
             x = _convolve(x, params[f"weight{i}"])
             if self.norm:

@@ -11,7 +11,7 @@ from sklearn.utils import ClassifierTags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from . import checks, files
-from .episodes import Episodes, TaskFamily
+from .episodes import Episodes, TaskFamily, check_family
 from .estimator import Estimator, detector
 from .families.columns import check_columns
 from .metrics import best_threshold, rank_threshold
@@ -27,7 +27,7 @@ class Detector(OutlierMixin, Estimator):
 
     Attributes:
         threshold_: a point is an anomaly if its score exceeds it; set by `fit`, and yours to change.
-        calibrated_: the threshold that `fit` takes over, set by `calibrate`.
+        calibrated_: the threshold that `fit` takes over, set by `calibrate` with the parameters ``calibrated_with_``.
         support_mean_: (d,) mean of the normal support points, from which `explain` measures.
         image_shape_: (h, w) if points are images, else None.
         n_features_in_: width d of the points; ``feature_names_in_`` holds their columns' names, if they have some.
@@ -71,6 +71,7 @@ class Detector(OutlierMixin, Estimator):
     def _decide(self, y: np.ndarray, normal_scores: Callable[[], np.ndarray]) -> float:
         """The threshold after a support set with labels y: what `calibrate` found, or even odds, or by its scores."""
         if "calibrated_" in vars(self):
+            self._check_unchanged(self.calibrated_with_, "calibrate")
             return self.calibrated_
         auto = self.contamination == "auto"
         if auto and self.odds and (self._trained or y.any()):  # which says what anomalies are like
@@ -96,10 +97,14 @@ class Detector(OutlierMixin, Estimator):
             ValueError: if `valid` overlaps the training units or has other columns, or a number is out of range.
         """
         checks.optional(checks.share)(false_alarms, "false_alarms")
+        check_family(valid, "valid")
         check_disjoint(vars(self).get("trained_on_"), valid)
         check_columns(valid, vars(self).get("columns_"))
-        tasks = valid.sample(n_tasks, random_state)
-        scores, y = self.score_tasks(tasks)[0], tasks.query_y.numpy()
+        tasks, free = valid.sample(n_tasks, random_state), ("contamination", "device", "network", "random_state")
+        with self._all_or_nothing():
+            vars(self).pop("calibrated_", None)
+            scores, y = self.score_tasks(tasks)[0], tasks.query_y.numpy()
+        self.calibrated_with_ = {n: value for n, value in self.get_params(deep=False).items() if n not in free}
         self.calibrated_ = rank_threshold(scores[y == 0], false_alarms) if false_alarms else best_threshold(y, scores)
         if hasattr(self, "threshold_"):
             self.threshold_ = self.calibrated_
@@ -127,6 +132,7 @@ class Detector(OutlierMixin, Estimator):
         Large where that column makes the point anomalous; the differences need not add up to the score. They are those
         of `occlusion` (equation ``occlusion-part``); the module `reading` has other ways.
         """
+        check_is_fitted(self, "support_mean_")
         self.anomaly_score(X)  # refuses what cannot be scored
         return occlusion(self._score, self._rows(X), self.support_mean_)
 
@@ -146,7 +152,9 @@ class Detector(OutlierMixin, Estimator):
 
     def score_tasks(self, episodes: Episodes) -> tuple[np.ndarray, np.ndarray]:
         """Fit on each support set and score its query set: scores (T, Q) and thresholds (T,)."""
-        fitted = [clone(self).fit(task.support_x[0], task.support_y[0]) for task in episodes]
+        bare = clone(self)
+        vars(bare).pop("feature_names_in_", None)  # tasks are arrays; their columns were compared before
+        fitted = [clone(bare).fit(task.support_x[0], task.support_y[0]) for task in episodes]
         scores = [one.anomaly_score(task.query_x[0]) for one, task in zip(fitted, episodes, strict=True)]
         return np.array(scores), np.array([one.threshold_ for one in fitted])
 

@@ -148,7 +148,7 @@ class EmpiricalBayes(ExperiencedDetector):
             raise ValueError("train has a single unit: how units differ takes at least 2 to see.")
         tasks = self._scaled(scaling, first)
         known = self._estimated(points_of(tasks, 0), points_of(tasks, 1), rng)
-        return mapped(lambda value: torch.as_tensor(value).to(**self._place), known), {}
+        return mapped(lambda value: torch.as_tensor(value).to(**self._place), known), {"loss": [], "valid_loss": []}
 
     def _estimated(self, normal: list[np.ndarray], anomalous: list[np.ndarray], rng: np.random.Generator) -> Tree:
         """What units have in common, from their points: arrays."""

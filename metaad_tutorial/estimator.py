@@ -31,11 +31,11 @@ class Estimator(BaseEstimator):
 
     def __sklearn_clone__(self):
         """A copy with the same parameters that has learnt from other tasks what this one has, and is not fitted."""
-        copied, of_this_task = super().__sklearn_clone__(), {"threshold_", "support_mean_", "params_"}
-        kept = self._learnt.keys() - of_this_task if self._trained else {"calibrated_"} & self._learnt.keys()
-        vars(copied).update({name: self._learnt[name] for name in kept})
-        if self._trained and "_bound" in vars(self):  # the copied network stands for the original
-            copied._bound = {n: getattr(copied, n) if v is getattr(self, n) else v for n, v in self._bound.items()}
+        kept = {name for name in vars(self) if name.startswith("calibrated_")}
+        if self._trained:  # the network with it: what is frozen in it is not learnt
+            kept = {*self._learnt, "network", "_bound", "_wrapped"} - {"threshold_", "support_mean_", "params_"}
+        copied = super().__sklearn_clone__()
+        vars(copied).update({name: value for name, value in vars(self).items() if name in kept})
         return copied
 
     def _check_params(self) -> None:
@@ -49,10 +49,11 @@ class Estimator(BaseEstimator):
         self._bound = {name: getattr(self, name) for name in self.bound}
 
     def _check_bound(self) -> None:
-        changed = [name for name, value in vars(self).get("_bound", {}).items() if getattr(self, name) != value]
-        if changed:
-            learnt_by = "meta_fit" if self._trained else "fit"
-            raise ValueError(f"{', '.join(changed)} changed since {learnt_by}: call {learnt_by} again.")
+        self._check_unchanged(vars(self).get("_bound", {}), "meta_fit" if self._trained else "fit")
+
+    def _check_unchanged(self, before: dict, since: str) -> None:
+        if changed := [name for name, value in before.items() if getattr(self, name) != value]:
+            raise ValueError(f"{', '.join(changed)} changed since {since}: call {since} again.")
 
     @contextlib.contextmanager
     def _all_or_nothing(self):

@@ -63,19 +63,19 @@ class ExperiencedDetector(AdaptingDetector):
             train: family to learn from.
             valid: family to choose the best outer step on; its units must not be in `train`.
             checkpoint: file to write the state of a gradient training to every 20 outer steps. If it exists, training
-                goes on from it; start with the same parameters (only `meta_steps` and `patience` may differ) and
-                families.
+                goes on from it; start with the same parameters and families (only `meta_steps`, `patience`,
+                `contamination` and `device` may differ).
 
         Raises:
             ValueError: if the families overlap or differ in their columns, a parameter is out of range, training
                 diverges, or the checkpoint is another training's.
         """
-        for name, family in (("train", train), ("valid", valid or train)):
+        for name, family in (("train", train), ("valid", train if valid is None else valid)):
             check_family(family, name)
             if not family.anomalous_queries:
                 raise ValueError(f"{name} needs anomalous_queries: without any, calling everything normal is best.")
         check_disjoint(train, valid)
-        check_columns(valid or train, train.feature_names)
+        check_columns(train if valid is None else valid, train.feature_names)
         self._check_params()
         ranks.check_same("tasks", [family and family.identity() for family in (train, valid)])
         with self._all_or_nothing():
@@ -83,12 +83,12 @@ class ExperiencedDetector(AdaptingDetector):
                 vars(self).pop(earlier, None)
             rng = ranks.generator(self.random_state)
             first = self.draw(train, self.meta_tasks, rng)
-            self.image_shape_ = tuple(first.support_x.shape[2:]) if first.support_x.dim() == 4 else None
+            self.image_shape_ = checks.image_shape(first.support_x[0])
             first = first.flat().to(self.device)
             scaling = self._standardizer.measure(first)
             learnt, self.history_ = self._learn(train, valid, first, scaling, rng, checkpoint)
             self.meta_, self.n_features_in_ = learnt | {"scaling": scaling._asdict()}, first.support_x.shape[-1]
-            self.trained_on_, self.columns_ = train.identity(), train.feature_names
+            self.trained_on_, self.columns_ = tuple(train.identity()), train.feature_names
             if self.columns_ is not None:
                 self.feature_names_in_ = np.array(train.feature_names, dtype=object)
             self._bind()

@@ -96,7 +96,7 @@ class PooledFeatures(MetaDetector):
         )  # fmt: skip
         teller = {"weight": learnt.pop("head"), "bias": learnt.pop("offset")}
         meta = learnt if named else learnt | {"teller": teller}  # of use on new units, if it tells anomalies
-        tasks = self._scaled(scaling, self.draw(valid or train, 100, rng))
+        tasks = self._scaled(scaling, self.draw(valid or train, self.valid_tasks, rng))
         with torch.no_grad():
             score = self.logit(self.adapt(meta, tasks.support_x, tasks.support_y), tasks.query_x)
         x, y = (score / score.std()).reshape(-1, 1).cpu().numpy(), tasks.query_y.flatten().cpu().numpy()

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from . import checks
 from .convolutions import ConvNet
 from .tree import Tree, flat, nested
 
@@ -26,9 +27,9 @@ def plain(value):
     return {"module": type(value).__name__} if isinstance(value, nn.Module) else value.tolist()
 
 
-def tuples(params: dict) -> dict:
-    """Parameters from JSON, which knows lists only."""
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in params.items()}
+def tuples(named: dict) -> dict:
+    """Parameters and attributes from JSON, which knows lists only; those of a history are some."""
+    return {n: tuple(v) if isinstance(v, list) and not n.startswith("history_") else v for n, v in named.items()}
 
 
 def check_folder(path) -> None:
@@ -65,15 +66,14 @@ def read(path, kind: str) -> tuple[dict, dict[str, np.ndarray]]:
     Raises:
         ValueError: if the file is damaged, something else, of the other kind, or of another version of the package.
     """
-    try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            content = dict(archive)
-        header = json.loads(str(content.pop("header")))
-        version, whole = header["format"], header["arrays"] == sorted(content)
-    except OSError:
-        raise  # no such file, no permission: the system's message says it
-    except Exception:  # whatever NumPy's and zip's readers may find
-        raise ValueError(f"{path} is damaged or not a file of this package.") from None
+    with open(path, "rb") as file:
+        try:
+            with np.load(file, allow_pickle=False) as archive:
+                content = dict(archive)
+            header = json.loads(str(content.pop("header")))
+            version, whole = header["format"], header["arrays"] == sorted(content)
+        except Exception:  # whatever NumPy's and zip's readers may find
+            raise ValueError(f"{path} is damaged or not a file of this package.") from None
     if version != FORMAT:
         raise ValueError(f"{path} has format {version}, this version of the package reads format {FORMAT}.")
     for other, parts in PARTS.items():
@@ -103,8 +103,10 @@ def save(detector, path) -> None:
     """Write what a detector has learnt, and its parameters, to one ``.npz`` file of plain arrays and JSON; no pickle.
 
     Raises:
-        ValueError: if there is nothing to save, the folder is missing, or `random_state` is not a plain number.
+        ValueError: if there is nothing to save, the folder is missing, `random_state` is not a plain number,
+            or a parameter changed since learning.
     """
+    detector._check_bound()
     learnt = detector._learnt
     if not learnt:
         raise ValueError("Nothing to save: call meta_fit or fit first.")
@@ -117,7 +119,7 @@ def save(detector, path) -> None:
 
 
 def load(cls, path, network: nn.Module | None = None):
-    """Read a detector written by `save`; what it learnt goes to the device it was made for.
+    """Read a detector written by `save`; what it learnt goes to the device it was made for, if there is one.
 
     `metaad_tutorial.load` reads one of any kind; the ``load`` of a class refuses what is not of this class or of one
     that inherits from it.
@@ -139,8 +141,10 @@ def load(cls, path, network: nn.Module | None = None):
     except TypeError as error:  # a parameter of another version
         raise ValueError(f"{path} has parameters that {kind.__name__} does not know: {error}") from None
     # Tensors are in trees, and those of detectors that adapt, which have a device.
+    if not checks.is_here(getattr(detector, "device", "cpu")):
+        detector.device = "cpu"
     leaves = {n: torch.as_tensor(v).to(detector.device) if "/" in n else v for n, v in content.items()}
-    learnt = nested(header["state"] | leaves)
+    learnt = nested(tuples(header["state"]) | leaves)
     if "feature_names_in_" in learnt:
         learnt["feature_names_in_"] = np.array(learnt["feature_names_in_"], dtype=object)
     if "module" in learnt:

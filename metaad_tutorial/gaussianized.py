@@ -64,6 +64,10 @@ class GaussianizedBayes(EmpiricalBayes):
         classes, maps = [[torch.as_tensor(x) for x in points] for points in (normal, anomalous)], {}
         for k in range(self.rounds):
             pooled, seed = torch.cat(classes[0]).numpy(), int(rng.integers(2**31))
+            if np.linalg.matrix_rank(pooled - pooled.mean(0)) < pooled.shape[1]:
+                raise ValueError(
+                    "A column is constant, or a combination of others: leave it out, or use EmpiricalBayes."
+                )
             with warnings.catch_warnings():  # of Gaussian points any rotation will do, and none is found
                 warnings.simplefilter("ignore", ConvergenceWarning)
                 ica = FastICA(whiten="unit-variance", random_state=seed).fit(pooled)

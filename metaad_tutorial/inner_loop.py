@@ -29,18 +29,15 @@ def inner_loop(loss: Losses, w: Params, rule: Rule, steps: int, second_order: bo
         second_order: keep the graph through the gradients, for the exact meta-gradient (equation ``maml-gradient``);
             without it the gradients are constants (equation ``maml-first-order``).
     """
-    graph, w = second_order and torch.is_grad_enabled(), started(w)
+    graph = second_order and torch.is_grad_enabled()
+    if not torch.is_grad_enabled():  # new leaves, since the loop takes gradients even then
+        w = {name: value.detach().requires_grad_() for name, value in w.items()}
     with torch.enable_grad():
         for k in range(steps):
             total = loss(w).sum()  # tasks do not mix: the gradient of the sum is each task's own
             grads = torch.autograd.grad(total, list(w.values()), create_graph=graph, materialize_grads=True)
             w = {name: rule(name, value, grad, k) for (name, value), grad in zip(w.items(), grads, strict=True)}
     return w
-
-
-def started(params: Params) -> Params:
-    """The start of an inner loop: under `torch.no_grad` new leaves, since the loop takes gradients even then."""
-    return params if torch.is_grad_enabled() else {n: v.detach().requires_grad_() for n, v in params.items()}
 
 
 def gradient_step(lr: float) -> Rule:
@@ -82,7 +79,7 @@ class InnerLoopDetector(MetaDetector):
         return gradient_step(self.inner_lr)
 
     def adapt(self, meta: Tree, x: Tensor, y: Tensor) -> Tree:
-        start = started(meta["start"])
+        start = meta["start"]
         loss, own = self.support_loss(x, y, start), per_task(self.adapting(start), len(x))
         w = inner_loop(loss, own, self.rule(meta), self.inner_steps, self.second_order)
         return {"w": start | w} | self.remembered(x)

@@ -69,6 +69,8 @@ class Reptile(InnerLoopDetector):
     steps follow (start - adapted) / (K * `inner_lr`), the mean gradient along the way; no second derivatives appear.
     """
 
+    valid: ClassVar = {"inner_steps": checks.integer(1)}
+
     def outer_loss(self, meta: Tree, tasks: Episodes) -> Tensor:
         x = torch.cat([tasks.support_x, tasks.query_x], 1)
         y = torch.cat([tasks.support_y, tasks.query_y], 1)

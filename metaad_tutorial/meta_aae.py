@@ -106,7 +106,7 @@ class MetaAAE(MetaDetector):
     bound = (*MetaDetector.bound, "latent", "width")
 
     def _nets(self, n_features: int = 1, m: int = 1) -> dict:
-        """E, D, C and G; after `init`, a call takes its sizes from the parameters."""
+        """E, D, C and G; the sizes are what `init` needs, a call takes them from the parameters."""
         encoder = dataclasses.replace(self.net, outputs=m)
         return {"E": encoder, "D": MLP((), n_features), "C": MLP((self.width,)), "G": MLP((self.width,), m)}
 
@@ -119,9 +119,13 @@ class MetaAAE(MetaDetector):
         widths = {"E": n_features, "D": m, "C": m + 1, "G": m}
         return {"start": {name: net.init(rng, widths[name]) for name, net in self._nets(n_features, m).items()}}
 
+    def encoded(self, params: Tree, x: Tensor) -> Tensor:
+        """E(x), (T, N, m)."""
+        return self._nets()["E"](params["E"], x, params.get("support"))
+
     def codes(self, params: Tree, x: Tensor) -> Tensor:
         """E(x) less the mean over the normal support points (equation ``meta-aae-code``), (T, N, m)."""
-        return self._nets()["E"](params["E"], x, params.get("support")) - params["center"]
+        return self.encoded(params, x) - params["center"]
 
     def judge(self, own: Params, z: Tensor) -> Tensor:
         """Logits of C with parameters `own` at codes z (equation ``meta-aae-score``): (T, N, m) -> (T, N)."""
@@ -133,8 +137,8 @@ class MetaAAE(MetaDetector):
 
     def adapt(self, meta: Tree, x: Tensor, y: Tensor) -> Tree:
         """C after K steps on L_dis (equation ``meta-aae-inner``)."""
-        params = meta["start"] | self.remembered(x) | {"center": 0.0}
-        codes = self.codes(params, of_class(x, y, 0))
+        params = meta["start"] | self.remembered(x)
+        codes = self.encoded(params, of_class(x, y, 0))
         params["center"] = codes.mean(1, keepdim=True)
         z = codes - params["center"]
         virtual = self.virtual(params, z)
@@ -172,4 +176,4 @@ class MetaAAE(MetaDetector):
             codes = self.virtual(params, self.codes(params, x)) + params["center"]
             return Scaling(**params["scaling"]).undone(self._nets()["D"](params["D"], codes))
 
-        return self._of(made, self.params_, self._raw(self._checked(X)))[0]
+        return self._shown(X, made)

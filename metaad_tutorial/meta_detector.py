@@ -23,9 +23,10 @@ class MetaDetector(ExperiencedDetector):
         hidden: widths of the network's hidden layers, () for a linear model; None is () for points (n, d), and for
             images (n, h, w) a `ConvNet` in place of such layers.
         network: instead of these layers a `ConvNet`, or any `torch.nn.Module` from rows (n, d) to n logits.
-        meta_lr: step size of the outer loop (Adam); None is 0.02, 0.003 for a `network`, 0.01 for images without one.
-        meta_steps: number of outer steps; None is 400, or 450 for images without a `network`.
-        meta_batch: tasks per outer step; None is 25, or 8 for images without a `network`.
+        meta_lr: step size of the outer loop (Adam); None is 0.02, 0.003 for a `network`, 0.01 for images by themselves,
+            with neither `hidden` nor `network`.
+        meta_steps: number of outer steps; None is 400, or 450 for images by themselves.
+        meta_batch: tasks per outer step; None is 25, or 8 for images by themselves.
         patience: stop after this many looks at the validation tasks, one every 20 outer steps, without improvement.
     """
 
@@ -38,7 +39,7 @@ class MetaDetector(ExperiencedDetector):
 
     valid: ClassVar = {"hidden": checks.optional(lambda value, name: MLP(value))}
     bound = (*ExperiencedDetector.bound, "hidden", "network", "embedding")
-    every = 20  # outer steps between two looks at the validation tasks
+    every, valid_tasks = 20, 100  # outer steps between two looks at the validation tasks, and how many these are
 
     @property
     def usual(self) -> tuple[float, int, int]:
@@ -53,14 +54,13 @@ class MetaDetector(ExperiencedDetector):
         return tuple(value or default for value, default in zip(own, self.usual, strict=True))
 
     def _learn(self, train, valid, first, scaling, rng, checkpoint):
-        """Gradient descent on the outer loss; the step with the lowest loss on `valid` is kept."""
+        """Gradient descent on the outer loss; the step with the lowest loss on 100 tasks of `valid` is kept."""
         lr, steps, batch = self._recipe
         start = mapped(lambda value: value.to(**self._place), self.init(rng, first.support_x.shape[-1]))
-        drawn = [first] if valid is None else [first, self.draw(valid, 100, rng)]
-        watched = None if valid is None else self._scaled(scaling, drawn[1])
+        asked = None if valid is None else self.draw(valid, self.valid_tasks, rng)
         return training.meta_train(
             start, lambda: self._scaled(scaling, self.draw(train, batch, rng)), self.outer_loss,
-            watched=watched, valid_loss=self.valid_loss, every=self.every, patience=self.patience,
-            lr=lr, decay=self.averaging, steps=steps, label=type(self).__name__,
-            checkpoint=checkpoint and Checkpoint(self, train, drawn, start, rng, checkpoint),
+            watched=asked and self._scaled(scaling, asked), valid_loss=self.valid_loss, every=self.every,
+            patience=self.patience, lr=lr, decay=self.averaging, steps=steps, label=type(self).__name__,
+            checkpoint=checkpoint and Checkpoint(self, train, filter(None, [first, asked]), start, rng, checkpoint),
         )  # fmt: skip

@@ -47,7 +47,7 @@ class Method:
 
     def logit(self, params: Tree, x: Tensor) -> Tensor:
         """Scores of the points x (T, N, d) of adapted tasks, (T, N); above 0 is more likely anomalous."""
-        return self.net(params["w"], x, params.get("support"))
+        return self.net(params.get("w") or params["start"], x, params.get("support"))
 
     outer_loss = valid_loss = training.query_loss
 
@@ -64,7 +64,7 @@ class Method:
                 self._wrapped = ModuleNetwork(network, bool(self.embedding))
             return self._wrapped
         if network is None and self.hidden is None and vars(self).get("image_shape_"):
-            network = dataclasses.replace(IMAGES, shape=tuple(self.image_shape_))
+            network = dataclasses.replace(IMAGES, shape=self.image_shape_)
         if network is None:
             return _mlp(self.hidden or (), self.embedding)
         return dataclasses.replace(network, outputs=network.outputs or self.embedding)

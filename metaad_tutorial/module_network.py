@@ -81,10 +81,9 @@ class ModuleNetwork:
             failed = f"The network cannot read rows of {n_features} features ({type(error).__name__}: {error})"
             raise ValueError(f"{failed}; for images, begin it with nn.Unflatten(1, (1, height, width)).") from None
         got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
-        if self.features and (not isinstance(out, Tensor) or len(out) != 2 or out.dim() != 2):
-            raise ValueError(f"The network must give a row of features per row: for 2 rows (2, m), not {got}.")
-        if not self.features and got not in ((2,), (2, 1)):
-            raise ValueError(f"The network must give one logit per row: for 2 rows (2,) or (2, 1), not {got}.")
+        if not (got[:1] == (2,) and len(got) == 2 if self.features else got in ((2,), (2, 1))):
+            what = "a row of features per row: (2, m)" if self.features else "one logit per row: (2,) or (2, 1)"
+            raise ValueError(f"The network must give {what} for 2 rows, not {got}.")
         return params
 
     def _run(self, params: dict[str, Tensor], x: Tensor) -> Tensor:

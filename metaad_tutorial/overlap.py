@@ -21,5 +21,5 @@ def check_disjoint(*families) -> None:
         for (source, units), (other, others) in itertools.product(first, second):
             shared = sorted(set(units) & set(others)) if source == other else []
             if shared:
-                how = "Take them from one call of family.split(...), which keeps the parts disjoint"
+                how = "Take the parts from one family.split(...); a family of other data needs another source"
                 raise ValueError(f"Task families overlap: they share {len(shared)} unit(s), e.g. {shared[0]!r}. {how}.")

@@ -43,7 +43,8 @@ class PooledLogistic(ExperiencedDetector):
         x, y = (part.flatten(0, 1).cpu().double().numpy() for part in (x, y))
         line = LogisticRegression(C=self.C, class_weight="balanced", max_iter=1000).fit(x, y)
         learnt = {"weight": line.coef_[0], "bias": line.intercept_[0]}
-        return {name: torch.as_tensor(value).to(**self._place) for name, value in learnt.items()}, {}
+        learnt = {name: torch.as_tensor(value).to(**self._place) for name, value in learnt.items()}
+        return learnt, {"loss": [], "valid_loss": []}
 
     def init(self, rng: np.random.Generator, n_features: int) -> Tree:
         """Before any experience: the sum of all features."""

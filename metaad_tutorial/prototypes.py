@@ -109,8 +109,11 @@ class PrototypicalDetector(MetaDetector):
         return meta["log_scale"].exp() * log_odds(phi, center, variance) + meta["bias"]
 
     def embed(self, X) -> np.ndarray:
-        """phi(x) of the points X (n, d) or (n, h, w), after `meta_fit`: (n, q)."""
-        check_is_fitted(self, "meta_")
+        """phi(x) of the points X (n, d) or (n, h, w), after `meta_fit`: (n, q).
 
+        A network that normalises by the batch takes the support set of the last `fit`, or without one X itself.
+        """
+        check_is_fitted(self, "meta_")
+        self._check_bound()
         params = vars(self).get("params_", self.meta_)
-        return self._of(lambda own, x: self._embed(own, x, self.remembered(x)), params, self._raw(self._rows(X)))[0]
+        return self._of(lambda own, x: self._embed(own, x, own), params, self._raw(self._rows(X)))[0]

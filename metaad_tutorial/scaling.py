@@ -21,26 +21,28 @@ class Scaling(NamedTuple):
     scale: Tensor
 
     @classmethod
-    def of(cls, x: Tensor, normal: Tensor, alike: bool = False) -> Scaling:
+    def of(cls, x: Tensor, normal: Tensor | None = None, alike: bool = False, level=None) -> Scaling:
         """Measure them on each task; a feature that is constant, up to rounding, gets the scale 1.
 
         Args:
             x: (T, S, d) points.
-            normal: (T, S) which of them count.
+            normal: (T, S) which of them count; None is all.
             alike: one location and scale for all features, as for the pixels under a convolution.
+            level: (d,) size of the features before they were centred, by which rounding is told; None is the location.
 
         Raises:
             ValueError: if squares of the values overflow or vanish.
         """
         dims = (1, 2) if alike else (1,)
-        weight = normal.to(x.dtype).unsqueeze(-1)
+        weight = torch.ones_like(x[..., :1]) if normal is None else normal.to(x.dtype).unsqueeze(-1)
         count = weight.expand_as(x).sum(dims, keepdim=True)
         location = (weight * x).sum(dims, keepdim=True) / count
         gap = weight * (x - location).abs()
         scale = (gap**2).sum(dims, keepdim=True).div(count).sqrt()
         if not scale.isfinite().all() or ((scale == 0) & (gap.amax(dims, keepdim=True) > 0)).any():
             raise ValueError("The squares of some feature's values overflow or vanish: rescale that feature.")
-        scale = torch.where(scale > 100 * torch.finfo(x.dtype).eps * location.abs(), scale, 1.0)
+        level = location.abs() if level is None else level
+        scale = torch.where(scale > 100 * torch.finfo(x.dtype).eps * level, scale, 1.0)
         return cls(*(part.expand(len(x), 1, x.shape[-1]) for part in (location, scale)))
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -72,7 +74,8 @@ class Standardizer(NamedTuple):
         if self.how != "task":
             return scaling
         centred = tasks.query_x - self.of(tasks.support_x, tasks.support_y).location
-        return scaling._replace(scale=self.of(centred.flatten(0, 1)[None], tasks.query_y.flatten()[None]).scale)
+        points, normal = centred.flatten(0, 1)[None], tasks.query_y.flatten()[None] == 0
+        return scaling._replace(scale=Scaling.of(points, normal, self.alike, tasks.query_x.abs().amax((0, 1))).scale)
 
     def at(self, scaling: Scaling, x: Tensor, y: Tensor) -> Scaling:
         """What `scaling`, that of the training tasks, becomes on tasks with the support sets x, y."""

@@ -44,7 +44,14 @@ class AveragingAdam(torch.optim.Adam):
 
     def mean(self, value: Tensor) -> Tensor:
         """The running mean of a value; the value itself if none is kept."""
-        return self.state.get(value, {}).get("mean", value) if self.decay else value
+        return self.state.get(value, {}).get("mean", value)
+
+
+def finite(loss: Tensor) -> float:
+    """A loss as a number, refused if it is none."""
+    if not loss.isfinite():
+        raise ValueError("Meta-training diverged: lower meta_lr or inner_lr, or leave standardize=True.")
+    return loss.item()
 
 
 Loss = Callable[[Tree, Episodes], Tensor]
@@ -74,7 +81,7 @@ def meta_train(
         the meta-parameters, and a dict of two lists, ``loss`` of each outer step and ``valid_loss`` of each look.
 
     Raises:
-        ValueError: if the loss is not finite any more, or the checkpoint is another training's.
+        ValueError: if a loss is not finite any more, or the checkpoint is another training's.
 
     Example:
         >>> import torch
@@ -88,7 +95,7 @@ def meta_train(
     """
     if patience is not None and watched is None:
         raise ValueError("patience needs validation tasks: meta_fit(train, valid).")
-    ranks.same(flat(meta))  # a module of the reader's may start differently in each process
+    ranks.copy_from_first(flat(meta))  # a module of the reader's may start differently in each process
     leaves = [value.requires_grad_() for value in flat(meta).values()]
     adam, history = AveragingAdam(leaves, lr, decay), {"loss": [], "valid_loss": []}
     best = checkpoint and checkpoint.resume(history, meta, adam, steps)
@@ -100,16 +107,14 @@ def meta_train(
         value = loss(meta, tasks) * weight
         adam.zero_grad()
         value.backward()
-        history["loss"].append(ranks.add_up(value.detach(), *(leaf.grad for leaf in leaves)).item())
-        if not np.isfinite(history["loss"][-1]):
-            raise ValueError("Meta-training diverged: lower meta_lr or inner_lr, or leave standardize=True.")
+        history["loss"].append(finite(ranks.add_up(value.detach(), *(leaf.grad for leaf in leaves))))
         adam.step()
         if step % every == 0 or step == steps:
             if watched is not None:
                 tasks, weight = ranks.share(watched)
                 kept = mapped(adam.mean, meta)
                 with torch.no_grad():
-                    value = ranks.add_up((valid_loss or loss)(kept, tasks) * weight).item()
+                    value = finite(ranks.add_up((valid_loss or loss)(kept, tasks) * weight))
                 if value < min(history["valid_loss"], default=np.inf):
                     best = mapped(lambda v: v.detach().clone(), kept)
                 history["valid_loss"].append(value)

@@ -259,3 +259,17 @@ def test_a_detector_is_no_checkpoint_and_a_checkpoint_no_detector(tmp_path, path
         make().meta_fit(TRAIN, checkpoint=tmp_path / "detector.npz")
     with pytest.raises(ValueError, match=r"run\.npz is a checkpoint, not a saved detector.*meta_fit"):
         MAML.load(path)
+
+
+@pytest.mark.parametrize("other", ["weights", "activation"])
+def test_a_checkpoint_of_a_module_that_is_frozen_otherwise_is_refused(tmp_path, other):
+    def net(start, activation):
+        module = nn.Sequential(nn.Linear(D, 2), activation, nn.Linear(2, 1))
+        nn.init.constant_(module[0].weight, start)
+        module[0].requires_grad_(False)
+        return module
+
+    make(meta_steps=3, network=net(0.1, nn.Tanh())).meta_fit(TRAIN, checkpoint=tmp_path / "a")
+    changed = net(0.2, nn.Tanh()) if other == "weights" else net(0.1, nn.ReLU())
+    with pytest.raises(ValueError, match="another training, which differs in"):
+        make(network=changed).meta_fit(TRAIN, checkpoint=tmp_path / "a")

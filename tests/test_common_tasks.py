@@ -253,3 +253,13 @@ def test_a_real_table_with_missing_values_is_described():
     tables = {name: load_table(name) for name in ("hypothyroid", "hepatitis")}
     drawn = common_tasks(tables, anomalous_shots=3, **SHOTS).sample(4, 0)
     assert drawn.query_x.isfinite().all()
+
+
+def test_a_counter_that_counts_high_is_no_constant():
+    rng, y = np.random.default_rng(0), np.zeros(100, int)
+    X, query = rng.normal(size=(100, 2)), rng.normal(size=(20, 2))
+    query[:10, 0] += 20
+    found = common_columns(X + [1.7e9, 0], y, query + [1.7e9, 0])[1]
+    assert found[:10, 0].min() > found[10:, 0].max() and not found[:, -1].any()
+    constant = [np.c_[points, np.full(len(points), 1.7e9 + 0.1)] for points in (X, query)]
+    assert not common_columns(constant[0], y, constant[1])[1][:, -1].any()

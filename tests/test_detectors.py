@@ -448,9 +448,10 @@ def test_a_clone_knows_the_other_tasks_and_not_this_one(name):
 
 def test_a_clone_with_a_module_of_the_reader_s_own():
     detector = trained(MAML, network=torch.nn.Linear(WIDTH, 1)).fit(X, Y)
-    fresh = clone(detector)
-    assert fresh.network is not detector.network
-    assert np.array_equal(fresh.fit(X, Y).anomaly_score(Q), detector.anomaly_score(Q))
+    before, fresh = detector.anomaly_score(Q), clone(detector)
+    assert np.array_equal(fresh.fit(X, Y).anomaly_score(Q), before)
+    clone(detector).meta_fit(TRAIN)
+    assert np.array_equal(detector.anomaly_score(Q), before)  # nothing that learns is shared
     with pytest.raises(ValueError, match="network changed since meta_fit"):
         fresh.set_params(network=torch.nn.Linear(WIDTH, 1)).fit(X, Y)
 
@@ -653,3 +654,38 @@ def test_aadml_comes_close_to_the_ceiling_and_beats_maml():
     assert ours.interval("accuracy").low > theirs.interval("accuracy").high
     # No threshold beats a perfect direction with a perfect offset.
     assert ours.accuracy.mean() <= norm.cdf(norm.ppf(ceiling) / np.sqrt(2)) + 0.01
+
+
+# --- Images, untrained; modules of the reader's, changed later ----------------------------------------
+
+
+@pytest.mark.parametrize("method", [AADML, MAML, PrototypicalDetector])
+def test_an_untrained_detector_scores_images_alike_in_one_task_and_in_many(method):
+    tasks = Glyphs(3, 2, 4, 4).sample(3, random_state=0)
+    detector = method(random_state=0)
+    scores, _ = detector.fit(X, Y).score_tasks(tasks)  # whatever it was fitted on before
+    for task, score in zip(tasks, scores, strict=True):
+        detector.fit(task.support_x[0], task.support_y[0])
+        np.testing.assert_allclose(detector.anomaly_score(task.query_x[0]), score, rtol=1e-9, atol=1e-12)
+
+
+def test_a_clone_keeps_what_was_frozen_in_a_module():
+    module = torch.nn.Sequential(torch.nn.Linear(WIDTH, 3), torch.nn.ReLU(), torch.nn.Linear(3, 1))
+    module[0].requires_grad_(False)
+    detector = trained(MAML, network=module).fit(X, Y)
+    before = detector.anomaly_score(Q)
+    torch.nn.init.zeros_(module[0].weight)
+    for one in (detector, clone(detector)):
+        assert np.array_equal(one.fit(X, Y).anomaly_score(Q), before)
+
+
+def test_meta_fit_takes_families_and_no_labels():
+    with pytest.raises(ValueError, match="valid must be a family of tasks, got ndarray"):
+        AADML().meta_fit(TRAIN, Y)
+
+
+def test_what_has_no_support_set_has_nothing_to_explain_from():
+    detector = ACR(3, meta_steps=2, random_state=0).meta_fit(BOTH_KINDS)
+    detector.predict(Q)
+    with pytest.raises(NotFittedError):
+        detector.explain(Q)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 
 import numpy as np
@@ -13,6 +14,7 @@ from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.covariance import EmpiricalCovariance
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.mixture import GaussianMixture
+from sklearn.model_selection import GridSearchCV
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KernelDensity, KNeighborsClassifier, LocalOutlierFactor
 from sklearn.pipeline import make_pipeline
@@ -22,6 +24,7 @@ from sklearn.svm import SVC, OneClassSVM
 from metaad_tutorial import (
     AADML,
     AAE,
+    ACR,
     MAML,
     Detector,
     Episodes,
@@ -206,7 +209,7 @@ def test_a_meta_trained_detector_in_a_pipeline_stays_meta_trained():
 @pytest.mark.parametrize(
     "detector",
     [
-        MAML(),
+        MAML(hidden=()),  # without, images get convolutions
         NearestNeighbor(standardize=False),  # else all pixels share one scale
         OneClassSVM(),
         make_pipeline(StandardScaler(), GaussianNB()),
@@ -518,3 +521,29 @@ class EmpiricalPipeline(EmpiricalCovariance):
 
     def score_samples(self, X):
         return -self.mahalanobis(X)
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda d: make_pipeline(make_pipeline(d)), lambda d: GridSearchCV(d, {}, scoring=len)]
+)
+def test_training_units_are_refused_however_the_detector_is_wrapped(wrap):
+    with pytest.raises(ValueError, match="overlap"):
+        evaluate(wrap(AADML(meta_steps=1, random_state=0).meta_fit(TRAIN)), TRAIN, 5, 0)
+
+
+def test_a_difference_needs_the_same_labels():
+    ours = evaluate(NearestNeighbor(), TEST, 20, 0)
+    with pytest.raises(ValueError, match="needs the same tasks"):
+        ours.minus(evaluate(NearestNeighbor(), TEST, 20, 1))
+    other = dataclasses.replace(ours, labels=1 - ours.labels)
+    with pytest.raises(ValueError, match="needs the same tasks"):
+        ours.minus(other)
+
+
+@pytest.mark.filterwarnings("error")
+def test_tasks_of_tables_with_names_give_no_warning():
+    pd = pytest.importorskip("pandas")
+    rng, y = np.random.default_rng(0), np.repeat([0, 1], [40, 10])
+    tables = {i: (pd.DataFrame(rng.normal(size=(50, 2)) + y[:, None], columns=["a", "b"]), y) for i in range(12)}
+    train, _, test = table_tasks(tables, normal_queries=20, anomalous_queries=4).split(random_state=0)
+    evaluate(ACR(2, contamination=0.1, meta_steps=1, random_state=0).meta_fit(train), test, 3, 0)

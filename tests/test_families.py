@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from metaad_tutorial import check_disjoint, class_tasks, domain_tasks, table_tasks
+from metaad_tutorial import (
+    Domains,
+    NearestNeighbor,
+    StoredTasks,
+    check_disjoint,
+    class_tasks,
+    domain_tasks,
+    table_tasks,
+)
 
 SHOTS = {"normal_shots": 3, "anomalous_shots": 2, "normal_queries": 5, "anomalous_queries": 4}
 
@@ -331,3 +339,58 @@ def test_tables_may_be_named_by_numbers_or_words(names):
     X, y = tables("p")["p"]
     drawn = table_tasks({name: (X + i, y) for i, name in enumerate(names)}, **SHOTS).sample(2, random_state=0)
     assert sorted(drawn.units) == sorted(names)
+
+
+# --- One population, however it is wrapped --------------------------------------------------------------
+
+
+def test_the_order_of_a_dict_makes_no_other_tables():
+    both = tables()
+    with pytest.raises(ValueError, match="overlap"):
+        check_disjoint(table_tasks(both, **SHOTS), table_tasks(dict(reversed(both.items())), **SHOTS))
+
+
+def test_stored_tasks_tell_what_lies_inside_their_units():
+    parts = {name: table_tasks(tables(name), **SHOTS) for name in ("pq", "rs")}
+    stored = StoredTasks(Domains(parts), 2, random_state=0)
+    with pytest.raises(ValueError, match="overlap"):
+        check_disjoint(stored, parts["rs"])
+    check_disjoint(stored.restrict(["pq"]), parts["rs"])
+
+
+def test_stored_tasks_whose_anomalies_are_other_units_cannot_be_split():
+    X, y = labelled()
+    family = class_tasks(X, y, **SHOTS)
+    with pytest.raises(ValueError, match="split first, then store each part"):
+        StoredTasks(family, 2, random_state=0).split((0.5, 0.5), 0)
+    parts = [StoredTasks(part, 2, random_state=0) for part in family.split((0.5, 0.5), 0)]
+    for part in parts:
+        tasks = part.sample(8, 0)
+        own = set(np.flatnonzero(np.isin(list("abcdefgh"), part.units)))
+        assert set(classes_of(tasks.query_x).ravel()) <= own
+
+
+def test_a_class_that_is_left_out_takes_its_points_from_the_anomalies_of_others():
+    y = np.repeat(list("abc"), [20, 20, 10])
+    shots = {"normal_shots": 5, "normal_queries": 10}
+    assert len(class_tasks(np.zeros((50, 2)), y, short="drop", anomalous_queries=15, **shots)) == 2
+    with pytest.raises(ValueError, match="too few points"):
+        class_tasks(np.zeros((50, 2)), y, short="drop", anomalous_queries=25, **shots)
+
+
+def test_another_order_of_columns_needs_names_that_later_points_can_be_compared_by():
+    pd = pytest.importorskip("pandas")
+    frames = {name: (pd.DataFrame(X), y) for name, (X, y) in tables("pq").items()}
+    assert table_tasks(frames, **SHOTS).feature_names is None
+    X, y = frames["q"]
+    with pytest.raises(ValueError, match="'q' has the columns of 'p' in another order: give them strings"):
+        table_tasks(frames | {"q": (X[[1, 0]], y)}, **SHOTS)
+
+
+def test_masked_values_are_missing_ones():
+    X, y = tables("p")["p"]
+    masked = np.ma.masked_equal(X, X[3, 0])
+    with pytest.raises(ValueError, match="contains NaN"):
+        table_tasks({"p": (masked, y)}, **SHOTS)
+    with pytest.raises(ValueError, match="NaN"):
+        NearestNeighbor().fit(masked)

@@ -23,10 +23,12 @@ from metaad_tutorial import (
     ConvNet,
     Detector,
     Fleet,
+    Glyphs,
     Mahalanobis,
     MetaAAE,
     MetaDetector,
     NearestNeighbor,
+    PooledLogistic,
     PrototypicalDetector,
     Reptile,
     evaluate,
@@ -411,3 +413,36 @@ def test_a_pickle_inside_the_file_is_never_run(tmp_path):
     with pytest.raises(ValueError, match=r"a\.npz is damaged"):
         AADML.load(tmp_path / "a.npz")
     assert not (tmp_path / "exploded").exists()
+
+
+def test_what_was_changed_since_learning_is_not_saved(tmp_path):
+    for detector in (NearestNeighbor().fit(X), trained()):
+        with pytest.raises(ValueError, match="standardize changed since"):
+            detector.set_params(standardize=False).save(tmp_path / "a.npz")
+    assert not list(tmp_path.iterdir())
+
+
+def test_made_on_a_device_that_is_not_here(tmp_path):
+    detector = trained().fit(X, Y)
+    scores = detector.anomaly_score(Q)
+    detector.device = "cuda:7"
+    detector.save(tmp_path / "a.npz")
+    loaded = load(tmp_path / "a.npz")
+    assert loaded.device == "cpu" and np.array_equal(loaded.anomaly_score(Q), scores)
+
+
+def test_a_damaged_tail_is_named(tmp_path):
+    NearestNeighbor().fit(X).save(tmp_path / "a.npz")
+    (tmp_path / "b.npz").write_bytes((tmp_path / "a.npz").read_bytes()[:-3] + b"xyz")
+    with pytest.raises(ValueError, match="damaged"):
+        load(tmp_path / "b.npz")
+
+
+@pytest.mark.parametrize("method", [MAML, PooledLogistic])
+def test_what_was_learnt_has_the_same_types_afterwards(tmp_path, method):
+    images = Glyphs(3, 0, 4, 4, size=8) if method is MAML else TRAIN
+    detector = method(random_state=0).set_params(**({"meta_steps": 1} if method is MAML else {})).meta_fit(images)
+    detector.save(tmp_path / "a.npz")
+    loaded = load(tmp_path / "a.npz")
+    assert loaded.image_shape_ == detector.image_shape_ and type(loaded.image_shape_) is type(detector.image_shape_)
+    assert loaded.history_ == detector.history_ and set(loaded.history_) == {"loss", "valid_loss"}

@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.preprocessing import QuantileTransformer
 
-from metaad_tutorial import EmpiricalBayes, Fleet, GaussianizedBayes, evaluate, judge, load
+from metaad_tutorial import EmpiricalBayes, Fleet, GaussianizedBayes, evaluate, judge, load, table_tasks
 from metaad_tutorial.gaussianized import gaussian, normal_scores
 
 TRAIN, _, TEST = Fleet(directions=2, n_machines=700, n_features=6, warp=1.2).split(random_state=0)
@@ -55,3 +55,10 @@ def test_without_experience_it_is_empirical_bayes():
 def test_bad_rounds_are_refused(bad):
     with pytest.raises(ValueError, match="rounds must be"):
         GaussianizedBayes(rounds=bad).meta_fit(TRAIN)
+
+
+def test_a_constant_column_is_named():
+    rng, y = np.random.default_rng(0), np.repeat([0, 1], [40, 10])
+    tables = {i: (np.c_[rng.normal(size=50), np.ones(50)], y) for i in range(12)}
+    with pytest.raises(ValueError, match="A column is constant"):
+        GaussianizedBayes(meta_tasks=20, random_state=0).meta_fit(table_tasks(tables, anomalous_queries=5))

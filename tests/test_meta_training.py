@@ -25,7 +25,7 @@ from helpers import (
 )
 
 from metaad_tutorial import AADML, MAML, ConvNet, Fleet, Reptile, class_tasks, evaluate
-from metaad_tutorial.training import AveragingAdam
+from metaad_tutorial.training import AveragingAdam, meta_train
 from metaad_tutorial.tree import flat, nested
 
 RATE = 0.4
@@ -303,3 +303,17 @@ def test_a_convnet_does_not_die_with_its_defaults():
     )
     detector = MAML(network=ConvNet(), meta_steps=40, random_state=0, dtype="float32").meta_fit(family)
     assert detector.score_tasks(family.sample(10, random_state=0))[0].std(1).min() > 0
+
+
+def test_a_validation_loss_that_is_no_number_stops_the_training():
+    start = {"w": torch.zeros(2)}
+    with pytest.raises(ValueError, match="diverged"):
+        meta_train(
+            start, lambda: tasks(), lambda meta, _: meta["w"].square().sum(), steps=3, lr=0.1, every=1,
+            watched=tasks(), valid_loss=lambda meta, _: meta["w"].sum() * float("nan"),
+        )  # fmt: skip
+
+
+def test_reptile_needs_a_step():
+    with pytest.raises(ValueError, match="inner_steps must be an integer of at least 1"):
+        Reptile(inner_steps=0).meta_fit(Fleet(n_machines=9))

@@ -123,7 +123,7 @@ class Odd(nn.Module):
     [
         (lambda: nn.Linear(5, 1), r"cannot read rows of 20 features.*nn\.Unflatten"),
         (lambda: nn.Conv2d(1, 4, 3), r"cannot read rows of 20 features.*nn\.Unflatten"),
-        (lambda: nn.Linear(D, 2), r"one logit per row: for 2 rows \(2,\) or \(2, 1\), not \(2, 2\)"),
+        (lambda: nn.Linear(D, 2), r"one logit per row: \(2,\) or \(2, 1\) for 2 rows, not \(2, 2\)"),
         (lambda: nn.Sequential(nn.Linear(D, 1), nn.Flatten(0), nn.Unflatten(0, (1, 2))), "one logit per row"),
         (lambda: nn.Linear(D, 1).requires_grad_(False), "nothing can adapt"),
         (nn.ReLU, "nothing can adapt"),

@@ -117,10 +117,10 @@ def test_single_precision_stays_single():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"channels": ()}, "channels must be one or more integers of at least 1"),
-        ({"channels": (4, 0)}, "channels must be one or more integers of at least 1"),
-        ({"channels": (4.0,)}, "channels must be one or more integers of at least 1"),
-        ({"channels": 32}, "channels must be one or more integers of at least 1"),
+        ({"channels": ()}, "channels must be a tuple of one or more integers above 0"),
+        ({"channels": (4, 0)}, "channels must be a tuple of one or more integers above 0"),
+        ({"channels": (4.0,)}, "channels must be a tuple of one or more integers above 0"),
+        ({"channels": 32}, "channels must be a tuple of one or more integers above 0"),
         ({"shape": 28}, r"shape must be \(height, width\)"),
         ({"shape": (28,)}, r"shape must be \(height, width\)"),
         ({"shape": (-4, -5)}, r"shape must be \(height, width\)"),

@@ -11,14 +11,12 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from sklearn.metrics import roc_auc_score
 
-from metaad_tutorial import Fleet, looks, plots
+from metaad_tutorial import looks, plots
 from metaad_tutorial.metrics import Interval
 
 RNG = np.random.default_rng(0)
 POINTS, LABELS = RNG.normal(size=(20, 2)), np.repeat([0, 1], [14, 6])
-SCORES = {"first": RNG.normal(size=20) + LABELS, "second": RNG.normal(size=20)}
 RESULTS = {"one": Interval(0.7, 0.65, 0.76), "two": Interval(0.9, 0.88, 0.91), "three": Interval(0.5, 0.4, 0.6)}
 
 
@@ -183,18 +181,6 @@ def test_level_has_its_name_on_it_or_below(ax):
     assert texts(ax) == ["chance", "asked for"] and [text.get_va() for text in ax.texts] == ["bottom", "top"]
 
 
-def test_planes_show_a_task_over_each_score():
-    fig, axes = plt.subplots(2, 2)
-    task = Fleet(n_features=2, n_machines=9).sample(1, random_state=0)
-    scores = {f"column {k % 2}, {k}": lambda x, k=k: x[:, k % 2] for k in range(4)}
-    marks = plots.planes(axes.flat, scores, task)
-    assert [ax.get_title() for ax in axes.flat] == list(scores) and len(marks) == 4
-    assert [len(mark.get_offsets()) for mark in marks] == [15, 15, 5, 2]
-    assert [ax.get_xlabel() for ax in axes.flat] == ["", "", "sensor 1", "sensor 1"]
-    assert [ax.get_ylabel() for ax in axes.flat] == ["sensor 2", "", "sensor 2", ""]
-    plt.close(fig)
-
-
 def test_images_are_framed_by_label():
     fig, axes = plt.subplots(1, 3)
     plots.images(axes, np.zeros((2, 4, 5)), labels=[0, 1], titles=["a", "b"], name="query")
@@ -209,20 +195,10 @@ def test_images_are_framed_by_label():
     plt.close(fig)
 
 
-def test_roc(ax):
-    plots.roc(ax, SCORES, LABELS)
-    for line, (name, score) in zip(ax.lines, SCORES.items(), strict=False):
-        x, y = line.get_data()
-        area = np.trapezoid(y, x)
-        assert area == pytest.approx(roc_auc_score(LABELS, score))
-        assert line.get_label() == f"{name}: {area:.3f}"
-    assert ax.get_legend() and ax.get_xlabel() == "false positive rate" and ax.get_ylabel() == "true positive rate"
-
-
 def test_every_public_function_is_tested():
     public = {name for name in plots.__all__ if callable(getattr(plots, name))}
     tested = {
-        "use_style", "look", "points", "field", "intervals", "comparison", "curve", "whiskers", "counts_axis", "roc",
-        "images", "level", "planes",
+        "use_style", "look", "points", "field", "intervals", "comparison", "curve", "whiskers", "counts_axis",
+        "images", "level",
     }  # fmt: skip
     assert public == tested

@@ -304,3 +304,16 @@ def test_bad_support_sets_are_named():
         detector.fit(np.where(x > 0, np.nan, x), y)
     with pytest.raises(ValueError, match="is expecting 4 features"):
         detector.fit(x[:, :3], y)
+
+
+def test_embedded_points_are_those_that_scores_are_made_of():
+    """A network that normalises by the batch takes the support set's statistics, for one point as for many."""
+    train, valid, test = LABELLED.split(random_state=0)
+    X, Y, Q = task_of(test)
+    net = nn.Sequential(nn.Linear(WIDTH, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, 3))
+    detector = quick(PrototypicalDetector, train, valid, network=net, meta_steps=2).fit(X, Y)
+    phi = detector.embed(Q)
+    np.testing.assert_allclose(phi[:1], detector.embed(Q[:1]), rtol=1e-9)
+    params = detector.params_
+    score = detector._odds(params, torch.as_tensor(phi)[None], params["center"], params["variance"])[0]
+    np.testing.assert_allclose(score, detector.anomaly_score(Q), rtol=1e-9)

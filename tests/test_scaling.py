@@ -205,3 +205,13 @@ def test_it_may_not_change_after_the_training(method):
     with pytest.raises(ValueError, match="standardize changed since meta_fit"):
         detector.set_params(standardize=False).fit(X, Y)
     assert np.isfinite(detector.set_params(standardize=True).fit(X, Y).anomaly_score(Q)).all()
+
+
+@pytest.mark.parametrize("level", [1.0, 1e6])
+def test_a_column_that_is_constant_within_each_machine_keeps_its_scale(level):
+    """A set point: its own mean subtracted, rounding is left, which is no scale."""
+    rng, y = np.random.default_rng(0), np.repeat([0, 1], [30, 6])
+    tables = {i: (np.c_[rng.normal(size=(36, 2)), np.full(36, level * rng.uniform(0.1, 1))], y) for i in range(20)}
+    train = table_tasks(tables, normal_shots=10, anomalous_queries=5)
+    scale = quick(AADML, train, standardize="task").meta_["scaling"]["scale"].flatten()
+    assert scale[2] == 1 and 0.8 < scale[0] < 1.2

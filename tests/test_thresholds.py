@@ -19,6 +19,7 @@ from metaad_tutorial import (
     NearestNeighbor,
     PrototypicalDetector,
     evaluate,
+    load,
 )
 
 FLEET = Fleet(5, 2, 20, 10, n_machines=300, n_features=4)
@@ -152,3 +153,24 @@ def test_calibration_on_training_units_is_refused():
 def test_false_alarms_out_of_range(share):
     with pytest.raises(ValueError, match="false_alarms"):
         clone(DETECTORS["MAML"]).calibrate(Frozen(VALID.sample(2, 0)), false_alarms=share)
+
+
+@pytest.mark.parametrize(("name", "changed"), [("NearestNeighbor", {"k": 4}), ("AADML", {"inner_steps": 0})])
+def test_a_calibration_holds_for_the_parameters_it_was_made_with(name, changed, tmp_path):
+    valid = TEST
+    detector = clone(DETECTORS[name]).calibrate(valid, n_tasks=20)
+    detector.save(tmp_path / "a.npz")
+    for one in (detector, clone(detector), load(tmp_path / "a.npz")):
+        assert one.fit(X, Y).threshold_ == detector.calibrated_
+        one.set_params(contamination=0.2).fit(X, Y)
+        with pytest.raises(ValueError, match=f"{next(iter(changed))} changed since calibrate"):
+            one.set_params(**changed).fit(X, Y)
+        with pytest.raises(ValueError, match="changed since calibrate"):
+            one.score_tasks(valid.sample(2, 0))
+    assert detector.calibrate(valid, n_tasks=20).fit(X, Y).threshold_ == detector.calibrated_
+
+
+@EVERY
+def test_calibration_on_what_is_no_family(name):
+    with pytest.raises(ValueError, match="valid must be a family of tasks"):
+        clone(DETECTORS[name]).calibrate(X)

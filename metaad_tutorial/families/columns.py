@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 from sklearn.utils import assert_all_finite
 
+from .. import checks
+
 
 def _numbers(values, name: str, missing: str) -> np.ndarray:
     """Finite float64 values; NaN may stand for a missing one unless `missing` is "error"."""
     try:
-        values = np.asarray(values)
+        values = np.asarray(checks.plain(values))
         if values.dtype.kind in "cmM":
             raise TypeError(f"{values.dtype} values")
         values = values.astype(np.float64)
@@ -48,7 +50,7 @@ def read_points(X, name: str, missing: str = "error") -> tuple[np.ndarray, tuple
     return np.reshape(values, (len(columns), len(X))).T, columns
 
 
-def feature_names(columns: tuple | None) -> tuple[str, ...] | None:
+def string_names(columns: tuple | None) -> tuple[str, ...] | None:
     """The names of columns as a family keeps them; like scikit-learn, only if all are strings."""
     return columns if columns is not None and all(isinstance(column, str) for column in columns) else None
 
@@ -80,4 +82,6 @@ def aligned(X: np.ndarray, columns: tuple, name, first, wanted: tuple) -> np.nda
         lacks, more = ([c for c in a if c not in b][:9] for a, b in ((wanted, columns), (columns, wanted)))
         same = f"All tables must have the same columns, all with names or all without ({len(wanted)} in {first!r})"
         raise ValueError(f"{same}; {name!r} lacks {lacks} and has {more} that {first!r} has not.")
+    if columns != wanted and not string_names(wanted):  # which `fit` could not compare later
+        raise ValueError(f"Table {name!r} has the columns of {first!r} in another order: give them strings as names.")
     return X if columns == wanted else X[:, [columns.index(column) for column in wanted]]

@@ -60,9 +60,10 @@ def common_columns(support_x, support_y, query_x) -> tuple[np.ndarray, np.ndarra
     x, y, asked = np.asarray(support_x, float), np.asarray(support_y).astype(int), np.asarray(query_x, float)
     check_support((y == 0).sum(), y.sum())
     center, scale = x[y == 0].mean(0), x[y == 0].std(0)
-    constant = scale <= 1e-9 * (1 + np.abs(center))
+    rounding = 100 * np.finfo(float).eps * np.abs(center)
+    constant = scale <= rounding
     x, asked = ((points - center) / np.where(constant, 1, scale) for points in (x, asked))
-    changed = [np.minimum((np.abs(points[:, constant]) > 1e-9).sum(1), 3) for points in (x, asked)]
+    changed = [np.minimum((np.abs(points[:, constant]) > 1e-9 + rounding[constant]).sum(1), 3) for points in (x, asked)]
     x, asked = (np.clip(points[:, ~constant], -FURTHEST, FURTHEST) for points in (x, asked))
     if constant.all():  # no detector has anything to say
         x, asked = (np.zeros((len(points), 1)) for points in (x, asked))

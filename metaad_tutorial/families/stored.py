@@ -24,11 +24,13 @@ class StoredTasks(TaskFamily):
     def __init__(self, family: TaskFamily, n_tasks: int = 20, random_state=None):
         self.tasks = family.sample(n_tasks * len(family), random_state)
         self.source, self.feature_names = family.source, family.feature_names
-        self.fewest_units = family.fewest_units
+        self.fewest_units, self.inside = family.fewest_units, family.inside
         super().__init__(family.units.tolist(), *family.sizes)
 
     def _settle(self) -> None:
         super()._settle()
+        if self.fewest_units > 1 and len(self) < len(np.unique(self.tasks.units)):
+            raise ValueError("The anomalies of these tasks are other units: split first, then store each part.")
         self.tasks = self.tasks[np.flatnonzero(np.isin(self.tasks.units, self.units))]
 
     def _draw(self, units: np.ndarray, rng: np.random.Generator) -> Episodes:

@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .. import plots
 from ..episodes import Episodes
 from ..evaluation import Evaluation
+
+
+def over_planes(axes: Iterable[Axes], scores: Mapping[str, Callable], task: Episodes) -> list[Artist]:
+    """`plots.field` of several scores with threshold 0, over the support points and the hollow queries of one task.
+
+    Args:
+        scores: title -> (m, 2) array -> (m,) scores; task: one, with two features.
+
+    Returns:
+        The marks of the legend, those of normal queries, of anomalies and of support points.
+    """
+    query = task.query_x[0].numpy()
+    (x0, y0), (x1, y1) = query.min(0) - 1, query.max(0) + 1
+    for ax, (name, score) in zip(axes, scores.items(), strict=True):
+        plots.field(ax, score, (x0, x1, y0, y1), threshold=0)
+        plots.points(ax, query, task.query_y[0], query=True)
+        plots.points(ax, task.support_x[0], task.support_y[0])
+        ax.set(title=name, xlabel="sensor 1", ylabel="sensor 2")
+        ax.label_outer()
+    return ax.get_legend_handles_labels()[0]
 
 
 def planes(scores: Mapping[str, Callable], task: Episodes) -> Figure:
@@ -21,7 +43,7 @@ def planes(scores: Mapping[str, Callable], task: Episodes) -> Figure:
         task: one task with two features.
     """
     fig, axes = plt.subplots(1, len(scores), figsize=(6.4, 3.2), sharey=True)
-    marks = plots.planes(axes, scores, task)
+    marks = over_planes(axes, scores, task)
     names = ["query, normal", "query, anomaly", "support, normal", "support, anomaly"]
     fig.legend(marks, names, loc="outside lower center", ncols=2)
     return fig

@@ -6,12 +6,24 @@ from collections.abc import Callable, Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.stats import norm
+from sklearn.metrics import roc_curve
 
 from .. import plots
 from ..episodes import Episodes
-from ..metrics import Interval
+from ..metrics import Interval, auroc
+
+
+def roc(ax: Axes, scores: Mapping[str, np.ndarray], y) -> None:
+    """ROC curves of several scores of the same points; the legend gives the area under each."""
+    for k, (name, score) in enumerate(scores.items()):
+        own, rates = plots.look(name, k), roc_curve(y, score)[:2]
+        ax.plot(*rates, label=f"{name}: {auroc(y, score):.3f}", color=own.color, linestyle=own.dash)
+    ax.plot([0, 1], [0, 1], color="grey", linewidth=1, linestyle=":")
+    ax.set(xlabel="false positive rate", ylabel="true positive rate", aspect="equal")
+    ax.legend(title="AUROC", loc="lower right")
 
 
 def best_score(task: Episodes, score: Callable, box, mean, arrows: Mapping[str, np.ndarray], separation) -> Figure:
@@ -50,7 +62,7 @@ def ceilings(scores, labels, computed, counts, measured: Sequence[Interval], lim
         measured: accuracy at each of `counts`; limits: (N,) computed for 1 to N points; known: for a known machine.
     """
     fig, (left, right) = plt.subplots(1, 2, figsize=(6.4, 3.3))
-    plots.roc(left, {"simulated": scores}, labels)
+    roc(left, {"simulated": scores}, labels)
     false, true, area = computed
     left.plot(false, true, color=plots.COLORS[1], linestyle="--", label=f"computed: {area:.3f}")
     left.legend(title="AUROC", loc="lower right")

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from .. import plots
 from ..episodes import Episodes
 from ..metrics import Interval
+from .aadml import over_planes
 
 
 def planes(scores: Mapping[str, Callable], task: Episodes) -> Figure:
@@ -21,7 +22,7 @@ def planes(scores: Mapping[str, Callable], task: Episodes) -> Figure:
         task: one task with two features.
     """
     fig, axes = plt.subplots(2, 2, figsize=(6.4, 5.6), sharex=True, sharey=True)
-    marks = plots.planes(axes.flat, scores, task)
+    marks = over_planes(axes.flat, scores, task)
     fig.legend(marks, ["query, normal", "query, anomaly", "support, normal"], loc="outside lower center", ncols=3)
     return fig
 

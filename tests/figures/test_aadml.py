@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import matplotlib.pyplot as plt
 import numpy as np
 
 from metaad_tutorial import Fleet, judge
 from metaad_tutorial.figures import aadml
+
+
+def test_planes_show_a_task_over_each_score():
+    fig, axes = plt.subplots(2, 2)
+    task = Fleet(n_features=2, n_machines=9).sample(1, random_state=0)
+    scores = {f"column {k % 2}, {k}": lambda x, k=k: x[:, k % 2] for k in range(4)}
+    marks = aadml.over_planes(axes.flat, scores, task)
+    assert [ax.get_title() for ax in axes.flat] == list(scores) and len(marks) == 4
+    assert [len(mark.get_offsets()) for mark in marks] == [15, 15, 5, 2]
+    assert [ax.get_xlabel() for ax in axes.flat] == ["", "", "sensor 1", "sensor 1"]
+    assert [ax.get_ylabel() for ax in axes.flat] == ["sensor 2", "", "sensor 2", ""]
+    plt.close(fig)
 
 
 def test_planes_are_white_at_the_threshold():

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from metaad_tutorial import Fleet, plots
 from metaad_tutorial.figures import fleet, tasks
@@ -61,3 +63,14 @@ def test_ceilings():
     assert [tick.get_text() for tick in right.get_xticklabels()] == ["1", "5"]
     (bars,) = right.collections
     assert np.allclose([bar[:, 1] for bar in bars.get_segments()], [(0.85, 0.87), (0.89, 0.91)])
+
+
+def test_roc_gives_the_area():
+    rng, labels = np.random.default_rng(0), np.repeat([0, 1], [14, 6])
+    scores = {"first": rng.normal(size=20) + labels, "second": rng.normal(size=20)}
+    _, ax = plt.subplots()
+    fleet.roc(ax, scores, labels)
+    for line, (name, score) in zip(ax.lines, scores.items(), strict=False):
+        area = np.trapezoid(*line.get_data()[::-1])
+        assert area == pytest.approx(roc_auc_score(labels, score)) and line.get_label() == f"{name}: {area:.3f}"
+    assert ax.get_legend() and ax.get_xlabel() == "false positive rate" and ax.get_ylabel() == "true positive rate"
