@@ -10,10 +10,15 @@ from ..episodes import Episodes, TaskFamily
 class StoredTasks(TaskFamily):
     """A fixed number of tasks of every unit of a family; sampling chooses among them.
 
+    Where the anomalies of a unit are other units (`class_tasks`, `Glyphs`), split first, then store each part.
+
     Args:
         family: where to draw from, once.
         n_tasks: how many tasks of each unit.
         random_state: seed or `numpy.random.Generator`.
+
+    Raises:
+        ValueError: from ``split`` and ``restrict``, if stored anomalies are points of units that would be left out.
 
     Example:
         >>> from metaad_tutorial import Fleet, StoredTasks
