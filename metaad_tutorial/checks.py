@@ -63,7 +63,7 @@ def plain(X):
 def as_points(X):
     """Images (n, h, w) become rows (n, h*w), tensors become arrays; everything else is left to scikit-learn."""
     X = plain(X)
-    return X.reshape(len(X), -1) if isinstance(X, np.ndarray) and X.ndim > 2 else X
+    return X.reshape(len(X), -1) if isinstance(X, np.ndarray) and X.ndim == 3 else X
 
 
 def image_shape(X) -> tuple[int, int] | None:

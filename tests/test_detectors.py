@@ -689,3 +689,9 @@ def test_what_has_no_support_set_has_nothing_to_explain_from():
     detector.predict(Q)
     with pytest.raises(NotFittedError):
         detector.explain(Q)
+
+
+@EVERY
+def test_images_of_several_channels_are_refused(name):
+    with pytest.raises(ValueError, match="dim 4"):
+        copy_of(name).fit(np.zeros((5, 2, 2, 1)))

@@ -168,6 +168,7 @@ def bad_tables(**changes):
         ),
         (lambda X, y: class_tasks(np.where(X == 5, np.inf, X), y, **SHOTS), r"X must hold finite numbers .*infinity"),
         (lambda X, y: class_tasks(X[:, 0], y, **SHOTS), r"X must be an array of points.*\(96,\)"),
+        (lambda X, y: class_tasks(X[:, :, None, None], y, **SHOTS), r"X must be an array of points.*\(96, 9, 1, 1\)"),
         (lambda X, y: class_tasks(X[:0], y[:0], **SHOTS), r"at least 2 unit\(s\), got 0"),
         (lambda X, y: class_tasks(X, y, normal_shots=3), r"8 of 8 .*needs 18 normal.*'a' has 12 and.*Lower the shots"),
         (

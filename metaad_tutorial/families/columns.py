@@ -40,7 +40,7 @@ def read_points(X, name: str, missing: str = "error") -> tuple[np.ndarray, tuple
     """
     if (columns := getattr(X, "columns", None)) is None:
         points = _numbers(X, name, missing)
-        if points.ndim < 2:
+        if points.ndim not in (2, 3):
             raise ValueError(f"{name} must be an array of points, (n, d) or (n, h, w), got shape {points.shape}.")
         return points, tuple(range(points.shape[1]) if points.ndim == 2 else np.ndindex(points.shape[1:]))
     columns = tuple(columns)
