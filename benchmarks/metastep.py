@@ -2,8 +2,8 @@
 
 A meta-step is what meta-training repeats: the inner loops of all tasks of a meta-batch, the query loss, its exact
 gradient with respect to the shared start, and one outer Adam step. First the gradients of all routes are compared
-in float64 with those of a plain Python loop over tasks; then the meta-steps are timed in float32, one thread, the
-routes taking turns in one process. Compiling is timed apart, in fresh processes.
+in float64 with those of a plain Python loop over tasks; then the meta-steps are timed in float32, on one core, the
+routes taking turns in one process. Compiling is timed apart, in fresh processes on all cores.
 
 Run it with `make bench`, or a small trial of it with
 
@@ -13,6 +13,7 @@ Run it with `make bench`, or a small trial of it with
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import importlib.metadata
 import json
@@ -106,9 +107,9 @@ def gradient(loss: Tensor, params: Params) -> Params:
 
 
 def ours(params: Params, episodes: Episodes) -> Params:
-    """The package: all tasks in one batched product, one autograd graph."""
+    """The package: all tasks in one batched product, one autograd graph; parameters as in `rows`."""
     x, y, query_x, query_y, steps = episodes
-    network = MLP(tuple(params[f"bias{i}"].shape[0] for i in range(len(params) // 2 - 1)))
+    network = MLP(tuple(params[f"bias{i}"].shape[1] for i in range(len(params) // 2 - 1)))
 
     def loss(own, x, y):
         return cross_entropy(network(own, x), y).mean(-1)
@@ -374,16 +375,32 @@ def eager(function: Callable, note: str = "") -> Route:
     return Route(function, torch_step(function), note=note)
 
 
+def rows(params: Params) -> Params:
+    """The start as the package keeps it: weights (in, out), biases (1, out), as points in rows meet them."""
+    each = {name: value.detach() for name, value in params.items()}
+    return {name: nn.Parameter((v.T if v.dim() == 2 else v[None]).contiguous()) for name, v in each.items()}
+
+
+def in_rows(route: Route) -> Route:
+    """A route whose parameters are those of `rows`."""
+
+    def unturned(params: Params, episodes: Episodes) -> Params:
+        grads = route.gradient(rows(params), episodes)
+        return {name: grad.T.reshape(params[name].shape) for name, grad in grads.items()}
+
+    return route._replace(gradient=unturned, prepare=lambda params, episodes: route.prepare(rows(params), episodes))
+
+
 def through_compiler(function: Callable) -> Route:
     return Route(lambda p, e: compiled(function, p, e)(p, e), compiled_step(function), compiles=True)
 
 
 OURS, OURS_COMPILED, JAX = "this package", "this package, compiled", "JAX, jitted"
 ROUTES = {
-    OURS_COMPILED: through_compiler(ours),
+    OURS_COMPILED: in_rows(through_compiler(ours)),
     "torch.func, compiled the same way": through_compiler(torch_func),
     JAX: Route(jax_float64, jax_step, compiles=True),
-    OURS: eager(ours),
+    OURS: in_rows(eager(ours)),
     "torch.func": eager(torch_func),
     "torchopt": eager(torchopt),
     REFERENCE: eager(loop),
@@ -421,6 +438,25 @@ def compare(problem: Problem, names: list[str]) -> tuple[dict[str, float], dict[
     return errors, reasons
 
 
+CORES = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()  # not on macOS
+
+
+def stay_on(cores: set[int]) -> None:
+    """Keep this thread, and those that it starts from now on, on some cores, where the system lets one choose."""
+    if CORES:
+        os.sched_setaffinity(0, cores)
+
+
+@contextlib.contextmanager
+def one_core():
+    """JAX spreads one step over more than one thread whatever it is told: then they share a core, like all others."""
+    stay_on({max(CORES, default=0)})
+    try:
+        yield
+    finally:
+        stay_on(CORES)
+
+
 def first_step_seconds(problem: Problem, name: str) -> float:
     """Preparing and first meta-step of a route, less a second step."""
     params, episodes = draw(problem, torch.float32)
@@ -435,7 +471,8 @@ def first_step_seconds(problem: Problem, name: str) -> float:
 def compile_seconds(name: str) -> float:
     """`first_step_seconds` in a process of its own."""
     command = [sys.executable, __file__, "--first-step", name]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+    run = subprocess.run(command, check=True, capture_output=True, text=True, preexec_fn=lambda: stay_on(CORES))
+    return float(run.stdout.split()[-1])
 
 
 def measure(problem: Problem, names: list[str], rounds: int) -> dict[str, dict[str, float]]:
@@ -668,7 +705,8 @@ def main(arguments: list[str] | None = None) -> None:
     if options.report:
         results = json.loads(((folder or RESULTS) / "metastep.json").read_text())
     else:
-        results = benchmark(problem, list(ROUTES), rounds)
+        with one_core():
+            results = benchmark(problem, list(ROUTES), rounds)
     print(markdown(results))
     if folder:
         write(results, folder)

@@ -31,7 +31,8 @@ def support_norm(x: Tensor, n: int | None, eps: float = 1e-5) -> Tensor:
 class ConvNet:
     """3x3 convolutions of stride 2, each with ReLU, then one linear layer, by default to one logit.
 
-    Its parameters are ``weight0`` (out, in, 3, 3), ``bias0`` (out,), with a norm ``gain0`` (out,), ``weight1``, ... .
+    Its parameters are ``weight0`` (out, in, 3, 3), ``bias0`` (1, out, 1, 1), with a norm ``gain0`` (1, out, 1, 1),
+    ``weight1``, ... ; those of the linear layer as in `MLP`.
     A convolution treats all pixels alike, so detectors give all pixels one location and scale.
 
     Args:
@@ -73,9 +74,9 @@ class ConvNet:
         for i, (fan_in, fan_out) in enumerate(itertools.pairwise((1, *self.channels))):
             params |= layer(rng, i, fan_out, fan_in, 3, 3)
             if self.norm:
-                params[f"gain{i}"] = torch.ones(fan_out, dtype=torch.float64)
+                params[f"gain{i}"] = torch.ones(1, fan_out, 1, 1, dtype=torch.float64)
         size = self.channels[-1] * -(-height // 2**last) * -(-width // 2**last)  # each convolution halves, upwards
-        zeros = {f"weight{last}": torch.zeros(1, size).double(), f"bias{last}": torch.zeros(1).double()}
+        zeros = {f"weight{last}": torch.zeros(size, 1).double(), f"bias{last}": torch.zeros(1, 1).double()}
         return params | (zeros if self.outputs is None else layer(rng, last, self.outputs, size))
 
     def __call__(self, params: dict[str, Tensor], x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -94,15 +95,10 @@ class ConvNet:
             x = _convolve(x, params[f"weight{i}"])
             if self.norm:
                 normed = support_norm(x, n) if self.norm == "batch" else _batched(F.group_norm, x, 1)
-                x = normed * _per_channel(params[f"gain{i}"])
-            x = torch.relu(x + _per_channel(params[f"bias{i}"]))
+                x = normed * params[f"gain{i}"]
+            x = torch.relu(x + params[f"bias{i}"])
         out = dense(params, last, x.flatten(-3))[..., n:, :]
         return out.squeeze(-1) if self.outputs is None else out
-
-
-def _per_channel(v: Tensor) -> Tensor:
-    """(C,) or (T, C) -> (1, C, 1, 1) or (T, 1, C, 1, 1), to meet (..., N, C, H, W)."""
-    return v.unsqueeze(-2)[..., None, None]
 
 
 def _batched(layer: Callable[..., Tensor], x: Tensor, *args, **kwargs) -> Tensor:
@@ -124,7 +120,7 @@ def _convolve(x: Tensor, weight: Tensor) -> Tensor:
 class UpConvNet:
     """From features back to images: a linear layer to a small picture, then 3x3 convolutions at twice the size each.
 
-    Its parameters are ``weight0`` (channels[0] * h * w, in), ``bias0``, then those of the convolutions, the last one to
+    Its parameters are ``weight0`` (in, channels[0] * h * w), ``bias0``, then those of the convolutions, the last one to
     a single channel. Sizes that are no powers of two are cut off at the lower right.
 
     Args:
@@ -155,5 +151,5 @@ class UpConvNet:
         x = dense(params, 0, z).flatten(0, -2).unflatten(-1, (self.channels[0], *self._small))
         for i in range(1, len(self.channels) + 1):
             x = F.interpolate(torch.relu(x), scale_factor=2)
-            x = F.conv2d(x, params[f"weight{i}"], params[f"bias{i}"], padding=1)
+            x = F.conv2d(x, params[f"weight{i}"], padding=1) + params[f"bias{i}"]
         return x[:, 0, : self.shape[0], : self.shape[1]].flatten(1).unflatten(0, z.shape[:-1])

@@ -15,7 +15,7 @@ from . import checks
 from .convolutions import ConvNet
 from .tree import Tree, flat, nested
 
-FORMAT = 3  # raised whenever a file of the old form can no longer be read
+FORMAT = 4  # raised whenever a file of the old form can no longer be read
 # What is in the header of each kind of file.
 PARTS = {"saved detector": {"class", "params", "state"}, "checkpoint": {"same", "history", "rng"}}
 

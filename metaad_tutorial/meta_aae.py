@@ -112,7 +112,7 @@ class MetaAAE(MetaDetector):
 
     def init(self, rng: np.random.Generator, n_features: int) -> Tree:
         probe = self.net.init(np.random.default_rng(0), n_features)
-        widest = min(n_features, probe[self.net.head[0]].shape[1])
+        widest = min(n_features, probe[self.net.head[0]].shape[0])
         if (self.latent or 1) > widest:  # wider codes would lie in a subspace, where the prior has no minimum
             raise ValueError(f"latent={self.latent} is more than E can fill: at most {widest} with these layers.")
         m = self.latent or min(32, widest)

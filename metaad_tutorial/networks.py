@@ -1,9 +1,9 @@
 """Small networks as functions of their parameters, with or without a leading task axis.
 
 A network has ``init(rng, n_features)``, which returns its start values as a dict of tensors; ``head``, the names of its
-last layer; and a call ``network(params, x, context=None)`` to logits, or to features if it has ``outputs``. Each
-parameter may carry a leading task axis: (T, out, in) instead of (out, in) gives every task its own network in one
-batched product.
+last layer; and a call ``network(params, x, context=None)`` to logits, or to features if it has ``outputs``. Points lie
+in rows, so a layer is ``x @ weight + bias`` with weights (in, out) and biases (1, out). Each parameter may carry a
+leading task axis: (T, in, out) instead of (in, out) gives every task its own network in one batched product.
 """
 
 from __future__ import annotations
@@ -29,15 +29,16 @@ def he(rng: np.random.Generator, *shape: int) -> Tensor:
     return float(np.sqrt(2 / np.prod(shape[1:]))) * torch.as_tensor(rng.normal(size=shape))
 
 
-def layer(rng: np.random.Generator, i: int, *shape: int) -> Params:
-    """Start values of layer i: He-normal weights (out, in, ...), biases (out,) of 0."""
-    return {f"weight{i}": he(rng, *shape), f"bias{i}": torch.zeros(shape[0], dtype=torch.float64)}
+def layer(rng: np.random.Generator, i: int, fan_out: int, fan_in: int, *kernel: int) -> Params:
+    """Start values of layer i: He-normal weights (in, out), of a convolution (out, in, *kernel), and biases of 0."""
+    weight, bias = he(rng, fan_out, fan_in, *kernel), torch.zeros(1, fan_out, *(1 for _ in kernel), dtype=torch.float64)
+    return {f"weight{i}": weight if kernel else weight.T.contiguous(), f"bias{i}": bias}
 
 
 def dense(params: dict[str, Tensor], i: int, x: Tensor) -> Tensor:
     """Fully connected layer i: points in rows, x (..., N, in) -> (..., N, out)."""
-    weight, bias = params[f"weight{i}"].mT, params[f"bias{i}"].unsqueeze(-2)
-    if x.dim() == weight.dim() == bias.dim() == 3 and len(x) == len(weight):  # the same in one operation
+    weight, bias = params[f"weight{i}"], params[f"bias{i}"]
+    if x.dim() == weight.dim() == 3 and len(x) == len(weight):  # the same in one operation
         return torch.baddbmm(bias, x, weight)
     return x @ weight + bias
 
@@ -46,7 +47,7 @@ def dense(params: dict[str, Tensor], i: int, x: Tensor) -> Tensor:
 class MLP:
     """Fully connected network; by default to one logit, without hidden layers the linear model omega^T x + b.
 
-    Its parameters are ``weight0`` (out, in), ``bias0`` (out,), ``weight1``, ... .
+    Its parameters are ``weight0`` (in, out), ``bias0`` (1, out), ``weight1``, ... .
 
     Args:
         hidden: widths of the hidden layers.

@@ -126,7 +126,7 @@ def plain_dense(params, x):
     """Logits of one task's points x (N, d), layer by layer."""
     depth = len(params) // 2
     for i in range(depth):
-        x = F.linear(F.relu(x) if i else x, params[f"weight{i}"], params[f"bias{i}"])
+        x = F.linear(F.relu(x) if i else x, params[f"weight{i}"].T, params[f"bias{i}"][0])
     return x[:, 0]
 
 
@@ -135,7 +135,8 @@ def plain_convnet(params, x, shape, norm=None, context=None):
     x, support = (None if p is None else p.reshape(len(p), 1, *shape) for p in (x, context))
     depth = sum(name.startswith("weight") for name in params) - 1
     for i in range(depth):
-        weight, bias, gain = params[f"weight{i}"], params[f"bias{i}"], params.get(f"gain{i}")
+        weight, bias = params[f"weight{i}"], params[f"bias{i}"].flatten()
+        gain = params[f"gain{i}"].flatten() if norm else None
         x = F.conv2d(x, weight, stride=2, padding=1)
         if norm is None:
             x = x + bias[:, None, None]
@@ -148,7 +149,7 @@ def plain_convnet(params, x, shape, norm=None, context=None):
         else:
             x = F.group_norm(x, 1, gain, bias)
         x = F.relu(x)
-    return F.linear(x.flatten(1), params[f"weight{depth}"], params[f"bias{depth}"])[:, 0]
+    return F.linear(x.flatten(1), params[f"weight{depth}"].T, params[f"bias{depth}"][0])[:, 0]
 
 
 def plain_sequence(layers, params, x, support):

@@ -112,8 +112,8 @@ def test_the_points_kept_apart_train_nothing():
 def test_the_literal_score_is_the_logit():
     detector = AAE(**QUICK, literal=True).fit(X)
     assert np.array_equal(detector.anomaly_score(Q), detector.discriminator_logit(Q))
-    assert detector.params_["C"]["weight0"].shape == (8, 5)  # C reads points
-    assert AAE(**QUICK).fit(X).params_["C"]["weight0"].shape == (8, 2)  # C reads codes
+    assert detector.params_["C"]["weight0"].shape == (5, 8)  # C reads points
+    assert AAE(**QUICK).fit(X).params_["C"]["weight0"].shape == (2, 8)  # C reads codes
 
 
 @pytest.mark.parametrize("network", [None, ConvNet((4, 4))])
@@ -127,7 +127,7 @@ def test_images(network, literal):
     assert detector.reconstruct(flat).shape == detector.virtual_anomalies(flat).shape == (4, 64)
     assert detector.params_["scaling"]["scale"].unique().numel() == 1  # pixels share one scale
     first = detector.params_["C"]["weight0"]
-    assert first.shape == ((32, 64) if network is None else (4, 1, 3, 3))  # C sees pixels
+    assert first.shape == ((64, 32) if network is None else (4, 1, 3, 3))  # C sees pixels
 
 
 def test_the_score_as_a_module():

@@ -32,7 +32,7 @@ def test_score_is_the_distance_from_the_middle_of_the_batch(detector):
     x, meta = TASKS.query_x[0].numpy(), detector.meta_
     start = {name: value.numpy() for name, value in meta["start"].items()}
     h = (x - x.mean(0)) / x.std(0)
-    phi = np.maximum(h @ start["weight0"].T + start["bias0"], 0) @ start["weight1"].T + start["bias1"]
+    phi = np.maximum(h @ start["weight0"] + start["bias0"], 0) @ start["weight1"] + start["bias1"]
     distance = ((phi - phi.mean(0)) ** 2).sum(1) / 6
     by_hand = meta["log_scale"].exp().item() * (distance - meta["log_radius"].exp().item())
     np.testing.assert_allclose(detector.anomaly_score(x), by_hand, rtol=1e-10)

@@ -540,7 +540,7 @@ def test_an_explanation_takes_one_column_away_after_the_other(name):
 
 def test_the_explanation_of_a_linear_score_is_its_terms():
     detector = copy_of("MAML").fit(X, Y)
-    w, scale = detector.params_["w"]["weight0"][0, 0].numpy(), detector.params_["scaling"]["scale"][0, 0].numpy()
+    w, scale = detector.params_["w"]["weight0"][0, :, 0].numpy(), detector.params_["scaling"]["scale"][0, 0].numpy()
     assert np.allclose(detector.explain(Q), w * (Q - X[Y == 0].mean(0)) / scale, rtol=0, atol=1e-10)
 
 

@@ -128,7 +128,7 @@ def logistic_descent(w, decay, rate, steps, X=X):
 
 def layer(w):
     """Numbers of each feature and of the constant, (d + 1, ...), as parameters of a linear network."""
-    return {"weight0": torch.as_tensor(w[None, :-1]), "bias0": torch.as_tensor(w[-1:])}
+    return {"weight0": torch.as_tensor(w[:-1, None]), "bias0": torch.as_tensor(w[None, -1:])}
 
 
 @pytest.mark.parametrize("steps", [1, 3])
@@ -141,7 +141,7 @@ def test_rules_of_aadml_against_a_plain_loop(case, steps):
     meta = {"start": layer(start), "rule": layer(np.stack([decay, rate], -1))}
     detector = with_meta(AADML(inner_steps=steps), meta, d=WIDTH).fit(X, Y)
     w = logistic_descent(start, decay, rate, steps)
-    assert np.allclose(detector.params_["w"]["weight0"][0, 0], w[:-1], rtol=0, atol=1e-12)
+    assert np.allclose(detector.params_["w"]["weight0"][0, :, 0], w[:-1], rtol=0, atol=1e-12)
     assert np.allclose(detector.anomaly_score(Q), Q @ w[:-1] + w[-1], rtol=0, atol=1e-12)
 
 
@@ -166,7 +166,7 @@ def test_untrained_they_are_gradient_descent_from_zero(method):
 
 def test_the_rates_have_the_promised_shapes_and_start():
     rng = np.random.default_rng(0)
-    for learn_lr, shapes in (("step", [(2,), (2,)]), ("parameter", [(1, D), (1,)])):
+    for learn_lr, shapes in (("step", [(2,), (2,)]), ("parameter", [(D, 1), (1, 1)])):
         rate = MAML(learn_lr=learn_lr, inner_steps=2, inner_lr=0.3).init(rng, D)["rate"]
         assert [tuple(rate[name].shape) for name in ("weight0", "bias0")] == shapes
         assert all((value == 0.3).all() for value in rate.values())

@@ -37,14 +37,14 @@ def test_inner_loss_is_the_discrimination_loss(anywhere):
     """One inner step, taken with `losses.discrimination` and plain autograd."""
     detector, meta, tasks = anywhere
     E, G, C = (meta["start"][name] for name in "EGC")
-    z = tasks.support_x @ E["weight0"].T + E["bias0"]
+    z = tasks.support_x @ E["weight0"] + E["bias0"]
     z = z - z.mean(1, keepdim=True)
-    virtual = z + torch.relu(z @ G["weight0"].T + G["bias0"]) @ G["weight1"].T + G["bias1"]
+    virtual = z + torch.relu(z @ G["weight0"] + G["bias0"]) @ G["weight1"] + G["bias1"]
 
     def judge(params, z):
         inputs = torch.cat([z, z.norm(dim=-1, keepdim=True) - 2], -1)
-        hidden = torch.relu(inputs @ params["weight0"].mT + params["bias0"].unsqueeze(-2))
-        return (hidden @ params["weight1"].mT + params["bias1"].unsqueeze(-2)).squeeze(-1)
+        hidden = torch.relu(inputs @ params["weight0"] + params["bias0"])
+        return (hidden @ params["weight1"] + params["bias1"]).squeeze(-1)
 
     own = per_task({n: v.clone().requires_grad_() for n, v in C.items()}, 3)
     loss = lambda params: discrimination(judge(params, z), judge(params, virtual))  # noqa: E731
@@ -260,7 +260,7 @@ def test_bad_parameters_are_refused(options, message):
 def test_a_code_is_no_wider_than_the_encoder_can_fill(options):
     train = fleet(n_features=16).split(random_state=0)[0]
     detector = MetaAAE(**options, meta_steps=2, meta_batch=4, random_state=2).meta_fit(train)
-    assert len(detector.meta_["start"]["G"]["bias1"]) == 4  # in a wider code S is singular
+    assert detector.meta_["start"]["G"]["bias1"].shape == (1, 4)  # in a wider code S is singular
 
 
 def test_too_few_points_for_a_code_are_refused():

@@ -102,7 +102,7 @@ def test_a_fresh_convnet_scores_zero_keeps_the_scale_and_repeats(norm):
     assert all(torch.equal(first[k], again[k]) for k in first)
     assert not torch.equal(first["weight0"], other["weight0"])
     assert {v.dtype for v in first.values()} == {torch.float64}
-    assert first["weight2"].shape == (1, 400 * 4 * 4) and set(network.head) == {"weight2", "bias2"}
+    assert first["weight2"].shape == (400 * 4 * 4, 1) and set(network.head) == {"weight2", "bias2"}
     assert first["weight1"].std() == pytest.approx((2 / (9 * 8)) ** 0.5, rel=0.02)
     assert ("gain0" in first) == (norm is not None)
     assert torch.equal(network(first, draw(3, 256)), torch.zeros(3).double())
@@ -155,7 +155,7 @@ WITH_FEATURES = {
 
 @pytest.mark.parametrize("axes", AXES)
 @pytest.mark.parametrize("kind", WITH_FEATURES)
-def test_each_feature_is_what_a_network_with_this_last_row_alone_would_give(kind, axes):
+def test_each_feature_is_what_a_network_with_this_last_column_alone_would_give(kind, axes):
     network = WITH_FEATURES[kind]
     one = dataclasses.replace(network, outputs=None)
     params = random_params(network, D)
@@ -163,10 +163,9 @@ def test_each_feature_is_what_a_network_with_this_last_row_alone_would_give(kind
     x, context = draw(2, POINTS, D), draw(2, SUPPORT, D, seed=2)
     features = network(params, x, context)
     assert features.shape == (2, POINTS, 3)
-    weight, bias = network.head
     for i in range(3):
-        row = {weight: params[weight][..., i : i + 1, :], bias: params[bias][..., i : i + 1]}
-        assert torch.allclose(features[..., i], one(params | row, x, context), atol=1e-12)
+        column = {name: params[name][..., i : i + 1] for name in network.head}
+        assert torch.allclose(features[..., i], one(params | column, x, context), atol=1e-12)
 
 
 @pytest.mark.parametrize("kind", WITH_FEATURES)
@@ -182,10 +181,10 @@ def test_the_way_back_to_images_is_a_dense_layer_and_convolutions_at_twice_the_s
     network = UpConvNet(shape, channels=(5, 3))
     params, z = random_params(network, 4), draw(2, POINTS, 4)
     small = [-(-side // 4) for side in shape]
-    x = F.linear(z[1], params["weight0"], params["bias0"]).reshape(POINTS, 5, *small)
+    x = F.linear(z[1], params["weight0"].T, params["bias0"][0]).reshape(POINTS, 5, *small)
     for i in (1, 2):
         x = F.relu(x).repeat_interleave(2, -1).repeat_interleave(2, -2)
-        x = F.conv2d(x, params[f"weight{i}"], params[f"bias{i}"], padding=1)
+        x = F.conv2d(x, params[f"weight{i}"], params[f"bias{i}"].flatten(), padding=1)
     images = network(params, z)
     assert images.shape == (2, POINTS, shape[0] * shape[1])
     assert torch.allclose(images[1], x[:, 0, : shape[0], : shape[1]].flatten(1), atol=1e-12)

@@ -38,7 +38,7 @@ def embedded(detector, x):
     """The embedding by hand: standardise, one hidden layer, a linear one."""
     (start, scaling) = ({n: v.numpy() for n, v in detector.meta_[part].items()} for part in ("start", "scaling"))
     x = (x - scaling["location"][0]) / scaling["scale"][0]
-    return np.maximum(x @ start["weight0"].T + start["bias0"], 0) @ start["weight1"].T + start["bias1"]
+    return np.maximum(x @ start["weight0"] + start["bias0"], 0) @ start["weight1"] + start["bias1"]
 
 
 def conditional_density(own, phi, within, between):
@@ -157,7 +157,7 @@ def test_a_linear_embedding_finds_the_direction_of_the_faults():
     fleet = Fleet(5, 0, 15, 15, n_machines=400, n_features=6)
     train, _, test = fleet.split(random_state=0)
     detector = PrototypicalDetector(24, meta_steps=100, random_state=0).meta_fit(train)
-    metric = (detector.meta_["start"]["weight0"] / detector.meta_["scaling"]["scale"][0]).numpy()
+    metric = (detector.meta_["start"]["weight0"].T / detector.meta_["scaling"]["scale"][0]).numpy()
     main = np.linalg.svd(metric)[2][0]
     best = np.linalg.solve(fleet.covariance, fleet.shifts[0])
     assert abs(main @ best) / np.linalg.norm(best) > 0.995  # that of u itself is 0.986

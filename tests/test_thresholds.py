@@ -53,7 +53,7 @@ def test_the_threshold_is_the_score_of_that_rank(name, share, rank):
 
 def test_a_new_normal_point_exceeds_it_with_probability_r_of_n_plus_1():
     """Of 9 points and a share of 0.25, r = 2. The score is a coordinate, whatever the support set."""
-    start = {"weight0": torch.tensor([[1.0, 0.0]]).double(), "bias0": torch.zeros(1).double()}
+    start = {"weight0": torch.tensor([[1.0], [0.0]]).double(), "bias0": torch.zeros(1, 1).double()}
     detector = with_meta(MAML(contamination=0.25, inner_steps=0), {"start": start}, d=2)
     x, q = draw(4000, 9, 2), draw(4000, 20, 2, seed=2)
     episodes = Episodes(x, torch.zeros(4000, 9), q, torch.zeros(4000, 20), np.arange(4000))

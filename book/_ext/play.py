@@ -91,6 +91,7 @@ def threshold() -> dict:
 @cache
 def step() -> dict:
     """The fleet of figure 4.1: what AADML learnt, eight held-out machines, and the package's scores of the first."""
+    import torch
     from sklearn.base import clone
 
     from metaad_tutorial import AADML, MAML, Fleet
@@ -110,8 +111,8 @@ def step() -> dict:
     return {
         "location": meta["scaling"]["location"].flatten().tolist(),
         "scale": meta["scaling"]["scale"].flatten().tolist(),
-        "start": [*meta["start"]["weight0"][0].tolist(), meta["start"]["bias0"][0].item()],
-        "rule": [*meta["rule"]["weight0"][0].tolist(), meta["rule"]["bias0"][0].tolist()],
+        "start": torch.cat([meta["start"]["weight0"], meta["start"]["bias0"]])[:, 0].tolist(),
+        "rule": torch.cat([meta["rule"]["weight0"], meta["rule"]["bias0"]])[:, 0].tolist(),
         "tasks": [{short: getattr(one, name)[0].tolist() for short, name in names.items()} for one in tasks],
         "scores": {
             name: detector.fit(task.support_x[0], task.support_y[0]).anomaly_score(task.query_x[0]).tolist()
@@ -445,7 +446,7 @@ def drawing_network():
     ends = np.cumsum([np.prod(shape, dtype=int) for shape in shapes.values()])
     parts = [torch.tensor(part) for part in np.split(values, ends)]
     channels = tuple(shapes[f"weight{i}"][0] for i in range(len(shapes) // 3))
-    network = ConvNet(channels, "layer", outputs=shapes[f"weight{len(channels)}"][0])
+    network = ConvNet(channels, "layer", outputs=shapes[f"weight{len(channels)}"][1])
     detector = PrototypicalDetector(network=network, meta_steps=1, meta_batch=2, random_state=0)
     detector.meta_fit(Glyphs(5, 0, 2, 2, jitter=2))  # its shape alone counts: all that it learns is replaced
     meta = detector.meta_

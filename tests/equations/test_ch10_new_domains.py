@@ -94,10 +94,10 @@ def test_batch_score():
         (batch - batch.mean())[:, None] / batch.std(unbiased=False),
     )
     for i in range(2):
-        x = F.conv2d(x, start[f"weight{i}"], start[f"bias{i}"], stride=2, padding=1)
-        shift = start[f"bias{i}"]
-        x = torch.relu(F.batch_norm(x, None, None, start[f"gain{i}"], shift, training=True))
-    phi = x.flatten(1) @ start["weight2"].T + start["bias2"]
+        gain, shift = (start[f"{name}{i}"].flatten() for name in ("gain", "bias"))
+        x = F.conv2d(x, start[f"weight{i}"], shift, stride=2, padding=1)
+        x = torch.relu(F.batch_norm(x, None, None, gain, shift, training=True))
+    phi = x.flatten(1) @ start["weight2"] + start["bias2"]
     h = (phi - phi.mean(0)).square().sum(1) / 4
     expected = meta["log_scale"].exp() * (h - meta["log_radius"].exp())
     found = detector.fit(batch).anomaly_score(batch)

@@ -21,7 +21,7 @@ def test_meta_objective():
     episodes = metaad.Fleet(n_machines=20, n_features=3).sample(4, random_state=0)
     detector = metaad.MAML(hidden=(), inner_steps=2, inner_lr=0.3, balanced=False, standardize=False)
     w = torch.tensor([0.3, -0.2, 0.1, 0.4], dtype=torch.float64, requires_grad=True)
-    found = query_loss(detector, {"start": {"weight0": w[None, :3], "bias0": w[3:]}}, episodes)
+    found = query_loss(detector, {"start": {"weight0": w[:3, None], "bias0": w[None, 3:]}}, episodes)
 
     def with_one(x):
         return torch.cat([x[0], torch.ones(len(x[0]), 1, dtype=torch.float64)], 1)

@@ -66,10 +66,10 @@ def test_aadml_broadcast():
 )
 def test_aadml_agd():
     rng = np.random.default_rng(0)
-    omega, b, x = rng.normal(size=(3, 1, 5)), rng.normal(size=(3, 1)), rng.normal(size=(3, 7, 5))
+    omega, b, x = rng.normal(size=(3, 5, 1)), rng.normal(size=(3, 1, 1)), rng.normal(size=(3, 7, 5))
     params = {"weight0": torch.as_tensor(omega), "bias0": torch.as_tensor(b)}
     logit = metaad.MLP()(params, torch.as_tensor(x)).numpy()
-    expected = np.stack([x[i] @ omega[i, 0] + b[i] for i in range(3)])
+    expected = np.stack([x[i] @ omega[i, :, 0] + b[i, 0] for i in range(3)])
     np.testing.assert_allclose(logit, expected, rtol=1e-12)
     alone = metaad.MLP()({name: value[0] for name, value in params.items()}, torch.as_tensor(x[0]))
     np.testing.assert_allclose(alone.numpy(), expected[0], rtol=1e-12)
@@ -144,8 +144,8 @@ def test_aadml_step(loss):
     w, theta = rng.normal(size=5), 0.3 * rng.normal(size=(5, 2))
     detector = metaad.AADML(inner_steps=1, loss=loss, standardize=False)
     values = {
-        "start": {"weight0": w[None, :4], "bias0": w[4:]},
-        "rule": {"weight0": theta[None, :4], "bias0": theta[4:]},
+        "start": {"weight0": w[:4, None], "bias0": w[None, 4:]},
+        "rule": {"weight0": theta[:4, None], "bias0": theta[None, 4:]},
         "scaling": {"location": np.zeros((1, 1, 4)), "scale": np.ones((1, 1, 4))},
     }
     detector.meta_ = mapped(torch.as_tensor, values)
@@ -220,7 +220,7 @@ def test_aadml_updates():
     slopes = dict(zip(("start", "rule"), torch.autograd.grad(before, [start, rule]), strict=True))
     for name, old in {"start": start, "rule": rule}.items():
         learnt = detector.meta_[name]
-        moved = torch.cat([learnt["weight0"][0], learnt["bias0"]]) - old.detach()
+        moved = torch.cat([learnt["weight0"], learnt["bias0"]])[:, 0] - old.detach()
         clear = slopes[name].abs() > 1e-5
         assert clear.sum() >= 5
         assert torch.allclose(moved[clear], -0.01 * slopes[name][clear].sign(), rtol=1e-2)

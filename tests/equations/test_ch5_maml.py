@@ -251,14 +251,14 @@ def test_reptile():
     for i in range(5):
         x = np.r_[batch.support_x[i].numpy(), batch.query_x[i].numpy()]
         x, y = np.c_[x, np.ones(len(x))], np.r_[batch.support_y[i].numpy(), batch.query_y[i].numpy()]
-        w = np.r_[weight.detach().numpy()[0], bias.detach().numpy()]
+        w = torch.cat([weight, bias]).detach().numpy()[:, 0]
         start = w
         for k in range(3):
             own, label = x[k::3], y[k::3]
             slope = own.T @ (1 / (1 + np.exp(-own @ w)) - label) / len(own)
             w, expected = w - 0.4 * slope, expected + slope / 3 / 5
         assert np.abs((start - w) / 1.2).max() > 0.01
-    np.testing.assert_allclose(np.r_[found[0].numpy()[0], found[1].numpy()], expected, rtol=1e-10)
+    np.testing.assert_allclose(torch.cat(found).numpy()[:, 0], expected, rtol=1e-10)
 
 
 @equation(
@@ -382,7 +382,7 @@ def test_meta_sgd():
     found = torch.autograd.grad(detector.outer_loss(meta, batch), [meta["rate"][name] for name in ("weight0", "bias0")])
 
     start, alpha = (
-        torch.cat([detector.meta_[part]["weight0"][0], detector.meta_[part]["bias0"]]) for part in ("start", "rate")
+        torch.cat([detector.meta_[part]["weight0"], detector.meta_[part]["bias0"]])[:, 0] for part in ("start", "rate")
     )
     assert not torch.allclose(alpha, alpha[0])  # learnt, so no longer all alike
     loss, expected = support_loss("cross_entropy"), torch.zeros(5, dtype=torch.float64)
@@ -397,13 +397,13 @@ def test_meta_sgd():
         fitted.meta_, fitted.n_features_in_ = detector.meta_, 4
         fitted.fit(batch.support_x[i], batch.support_y[i])
         w = fitted.params_["w"]
-        adapted = torch.cat([w["weight0"][0, 0], w["bias0"][0]])
+        adapted = torch.cat([w["weight0"], w["bias0"]], 1)[0, :, 0]
         assert torch.allclose(adapted, path[-1], atol=1e-12)
         a = query.T @ (torch.sigmoid(query @ path[-1]) - batch.query_y[i]) / len(query)
         for point, slope in zip(reversed(path[:-1]), reversed(slopes), strict=True):
             expected -= a * slope / 5
             a = a - _curvature(loss, point, x, batch.support_y[i]) @ (alpha * a)
-    assert torch.allclose(torch.cat([found[0][0], found[1]]), expected, atol=1e-12)
+    assert torch.allclose(torch.cat(found)[:, 0], expected, atol=1e-12)
 
     rule = mapped(lambda rate: torch.stack([torch.zeros_like(rate), rate], -1).requires_grad_(), detector.meta_["rate"])
     loss = metaad.AADML(**settings).outer_loss({"start": meta["start"], "rule": rule}, batch)

@@ -20,10 +20,10 @@ def _one_class_task(seed=0, n=6, m=8, d=4, h=5):
     """A network with one hidden layer, n normal points, and m queries of which every second is an anomaly."""
     rng = np.random.default_rng(seed)
     params = {
-        "weight0": rng.normal(size=(h, d)),
-        "bias0": rng.normal(size=h),
-        "weight1": rng.normal(size=(1, h)),
-        "bias1": rng.normal(size=1),
+        "weight0": rng.normal(size=(d, h)),
+        "bias0": rng.normal(size=(1, h)),
+        "weight1": rng.normal(size=(h, 1)),
+        "bias1": rng.normal(size=(1, 1)),
     }
     normal, query, y = rng.normal(size=(n, d)), rng.normal(size=(m, d)) + 0.5, np.arange(m) % 2.0
     return {name: torch.as_tensor(v) for name, v in params.items()}, *map(torch.as_tensor, (normal, query, y))
@@ -32,8 +32,8 @@ def _one_class_task(seed=0, n=6, m=8, d=4, h=5):
 def _one_class_logit(params, x):
     """The same network in NumPy: features and logits."""
     p = {name: v.numpy() for name, v in params.items()}
-    phi = np.maximum(x.numpy() @ p["weight0"].T + p["bias0"], 0)
-    return phi, phi @ p["weight1"][0] + p["bias1"][0]
+    phi = np.maximum(x.numpy() @ p["weight0"] + p["bias0"], 0)
+    return phi, (phi @ p["weight1"] + p["bias1"])[:, 0]
 
 
 def _flat_gradient(params, loss):
@@ -84,12 +84,12 @@ def test_one_class_maml():
         return (np.log1p(np.exp(z)) - y * z).mean()
 
     start = {name: v.clone().requires_grad_() for name, v in detector.meta_["start"].items()}
-    w = torch.cat([start["weight0"][0], start["bias0"]]).detach()
+    w = torch.cat([start["weight0"], start["bias0"]])[:, 0].detach()
     loss = query_loss(detector, {"start": start}, episodes)
     assert loss.item() == pytest.approx(objective(w), rel=1e-12)
-    weight, bias = torch.autograd.grad(loss, [start["weight0"], start["bias0"]])
+    found = torch.cat(torch.autograd.grad(loss, [start["weight0"], start["bias0"]]))[:, 0]
     numerical = numerical_gradient(objective, w)
-    assert torch.allclose(torch.cat([weight[0], bias]), torch.as_tensor(numerical), atol=1e-8)
+    assert torch.allclose(found, torch.as_tensor(numerical), atol=1e-8)
 
 
 @equation(
@@ -117,7 +117,7 @@ def test_one_class_step():
     detector = metaad.MAML(hidden=(5,), standardize=False, random_state=0, **settings).meta_fit(train)
     _, normal, query, _ = _one_class_task()
     start, rate = detector.meta_["start"], detector.meta_["rate"]
-    rates = rate["weight1"][0].numpy(), rate["bias1"].item()
+    rates = rate["weight1"][:, 0].numpy(), rate["bias1"].item()
     assert rates[0].std() > 0.01  # one for each feature
     (phi, z), (phi_x, z_x) = _one_class_logit(start, normal), _one_class_logit(start, query)
     expected = z_x.copy()

@@ -19,7 +19,7 @@ def _prototype_detector(seed=0, d=3, q=4):
     """A detector with a linear embedding and made-up meta-parameters, and its embedding in NumPy."""
     rng = np.random.default_rng(seed)
     detector = metaad.PrototypicalDetector(q, standardize=False)
-    start = {"weight0": rng.normal(size=(q, d)), "bias0": rng.normal(size=q)}
+    start = {"weight0": rng.normal(size=(d, q)), "bias0": rng.normal(size=(1, q))}
     meta = {
         "start": start,
         "scaling": {"location": np.zeros((1, 1, d)), "scale": np.ones((1, 1, d))},
@@ -30,7 +30,7 @@ def _prototype_detector(seed=0, d=3, q=4):
     }
     detector.meta_ = mapped(torch.as_tensor, meta)
     detector.n_features_in_ = d
-    return detector, meta, lambda x: x @ start["weight0"].T + start["bias0"]
+    return detector, meta, lambda x: x @ start["weight0"] + start["bias0"]
 
 
 @equation(
@@ -172,7 +172,7 @@ def test_learnt_mahalanobis():
     rng = np.random.default_rng(1)
     x, query = rng.normal(size=(5, 3)), rng.normal(size=(8, 3))
     distance = ((detector.embed(query) - detector.embed(x).mean(0)) ** 2).sum(1)
-    metric = meta["start"]["weight0"].T @ meta["start"]["weight0"]
+    metric = meta["start"]["weight0"] @ meta["start"]["weight0"].T
     exact = cdist(query, x.mean(0, keepdims=True), "mahalanobis", VI=metric)[:, 0] ** 2
     assert np.allclose(distance, exact, rtol=1e-10)
 

@@ -26,7 +26,7 @@ def _aae(X=None, **own):
 def _np_mlp(params, x):
     """A network with one hidden layer, in NumPy: x (n, d) -> (n, outputs)."""
     p = {name: value.numpy() for name, value in params.items()}
-    return np.maximum(x @ p["weight0"].T + p["bias0"], 0) @ p["weight1"].T + p["bias1"]
+    return np.maximum(x @ p["weight0"] + p["bias0"], 0) @ p["weight1"] + p["bias1"]
 
 
 def _scaled(X, detector):
@@ -88,8 +88,8 @@ def test_aae_total():
     batch = x[np.random.default_rng(4).integers(len(x), size=12)]
 
     def net(params, name, points):
-        hidden = torch.relu(points @ params[name]["weight0"].T + params[name]["bias0"])
-        return hidden @ params[name]["weight1"].T + params[name]["bias1"]
+        hidden = torch.relu(points @ params[name]["weight0"] + params[name]["bias0"])
+        return hidden @ params[name]["weight1"] + params[name]["bias1"]
 
     def parts(p):
         c, c_virtual = (

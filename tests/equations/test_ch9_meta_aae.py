@@ -28,7 +28,7 @@ def _meta_aae(unseen=0.75, weight=10.0):
 def _codes(meta, x, support):
     """E of each point less the mean of E over the support points, by NumPy: (N, d), (S, d) -> (N, 3)."""
     weight, bias = (meta["start"]["E"][name].numpy() for name in ("weight0", "bias0"))
-    codes, own = (points @ weight.T + bias for points in (x, support))
+    codes, own = (points @ weight + bias for points in (x, support))
     return codes - own.mean(0)
 
 
@@ -39,13 +39,13 @@ def _layers(params):
 def _logit(weights, z):
     """C of the codes z (N, 3), with weights (weight0, bias0, weight1, bias1) as tensors."""
     seen = torch.cat([z, torch.linalg.vector_norm(z, dim=1)[:, None] - z.shape[1] ** 0.5], 1)
-    return torch.clamp(seen @ weights[0].T + weights[1], min=0) @ weights[2][0] + weights[3]
+    return (torch.clamp(seen @ weights[0] + weights[1], min=0) @ weights[2] + weights[3])[:, 0]
 
 
 def _step(meta, z, lr=0.1):
     """C's weights after one step on codes z (S, 3) of support points against G's displacements of them."""
     g = _layers(meta["start"]["G"])
-    moved = z + torch.clamp(z @ g[0].T + g[1], min=0) @ g[2].T + g[3]
+    moved = z + torch.clamp(z @ g[0] + g[1], min=0) @ g[2] + g[3]
     w = [v.clone().requires_grad_() for v in _layers(meta["start"]["C"])]
     normal, virtual = torch.sigmoid(_logit(w, z)), torch.sigmoid(_logit(w, moved))
     loss = -torch.log(1 - normal).mean() - torch.log(virtual).mean()
@@ -145,8 +145,8 @@ def test_meta_aae_objective():
         terms.append(-np.log(1 - p[y == 0]).mean() / 2 - 0.35 * np.log(p[y == 1]).mean() - 0.15 * np.log(p_far).mean())
         every.append(z[y == 0])
         x, start = query[y == 0], mapped(torch.Tensor.numpy, meta["start"])
-        code = x @ start["E"]["weight0"].T + start["E"]["bias0"]
-        rebuilt = code @ start["D"]["weight0"].T + start["D"]["bias0"]
+        code = x @ start["E"]["weight0"] + start["E"]["bias0"]
+        rebuilt = code @ start["D"]["weight0"] + start["D"]["bias0"]
         errors.append(((x - rebuilt) ** 2).sum(1))
     moment = np.concatenate(every).T @ np.concatenate(every) / 15
     divergence = (np.trace(moment) - np.log(np.linalg.det(moment)) - 3) / 6

@@ -42,8 +42,8 @@
     const embed = (image) => {
       let x = { values: Float64Array.from(image, (v) => (v - stored.location) / stored.scale), channels: 1, side: SIDE };
       for (let i = 0; i < last; i++) x = convolve(x, params[`weight${i}`], params[`gain${i}`], params[`bias${i}`]);
-      const weight = params[`weight${last}`], wide = x.values.length;
-      return Array.from(params[`bias${last}`], (b, o) => x.values.reduce((sum, v, k) => sum + v * weight[o * wide + k], b));
+      const weight = params[`weight${last}`], bias = params[`bias${last}`];
+      return Array.from(bias, (b, o) => x.values.reduce((sum, v, k) => sum + v * weight[k * bias.length + o], b));
     };
     // for the normal class, then for anomalies, of which the support set says nothing
     const total = stored.log_variance.map(Math.exp), between = total.map((v, k) => v * sigmoid(stored.share[k])), within = total.map((v, k) => v - between[k]);
