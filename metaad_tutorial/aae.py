@@ -74,7 +74,7 @@ class AAE(AdaptingDetector):
     sees = ("support",)
     odds = False
     valid: ClassVar = {"standardize": checks.one_of(True, False)}
-    bound = ("literal", "latent", "hidden", "network", "dtype")
+    bound = ("literal", "latent", "hidden", "network", "dtype", "standardize")
 
     def _check_params(self) -> None:
         Detector._check_params(self)  # with a network, the hidden layers are G's

@@ -12,11 +12,10 @@ from torch import Tensor
 
 from . import checks
 from .batches import BatchDetector
-from .convolutions import ConvNet
 from .episodes import Episodes, TaskFamily
 from .estimator import detector
 from .meta_detector import MetaDetector
-from .scaling import Standardizer
+from .scaling import Scaling, Standardizer
 from .tree import Tree
 
 
@@ -36,9 +35,9 @@ class ACR(BatchDetector, MetaDetector):
     `meta_fit` the detector judges at once, and `fit` learns nothing but a threshold, where `contamination` is a number.
 
     Meta-training shows the detector batches of many tasks, most of whose points are normal. The batch standardises
-    its own points, in `dtype`, and its own features inside a ``ConvNet(norm="batch")`` or a module with batch
-    normalisation. Adaptive centred representations are due to Li et al. (2023); they train with an outlier-exposure
-    loss, here the distance becomes a logit and is trained with the cross-entropy.
+    its own points, and its own features inside a ``ConvNet(norm="batch")`` or a module with batch normalisation.
+    Adaptive centred representations are due to Li et al. (2023); they train with an outlier-exposure loss, here the
+    distance becomes a logit and is trained with the cross-entropy.
 
     Args:
         embedding: dimension q of the embedding, unless `network` says it.
@@ -59,12 +58,14 @@ class ACR(BatchDetector, MetaDetector):
 
     valid: ClassVar = {"standardize": checks.one_of(True, False), "anomaly_share": checks.number(0, 0.5, "()")}
     numbers: ClassVar = {"log_scale": math.log(4), "log_radius": 0.0}
-    _standardizer = Standardizer(False)  # each batch standardises itself, in `logit`
+    _standardizer = Standardizer(False)  # no other points matter: each batch standardises itself
+
+    def _ready(self, scaling: Scaling, x: Tensor) -> Tensor:
+        return super()._ready(super()._standardizer.of(x, torch.zeros_like(x[..., 0])), x)
 
     def logit(self, params: Tree, x: Tensor) -> Tensor:
-        """Scores of whole batches x (T, N, d), each standardised by itself: (T, N)."""
-        own = Standardizer(self.standardize, isinstance(self.net, ConvNet)).of(x, torch.zeros_like(x[..., 0]))
-        return batch_score(self.net(params["start"], own(x)), params["log_scale"].exp(), params["log_radius"].exp())
+        """Scores of whole batches x (T, N, d): (T, N)."""
+        return batch_score(self.net(params["start"], x), params["log_scale"].exp(), params["log_radius"].exp())
 
     def draw(self, family: TaskFamily, n_tasks: int, rng: np.random.Generator) -> Episodes:
         """Tasks whose query sets keep all normal points and a random few of the anomalies."""

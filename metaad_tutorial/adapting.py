@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -56,8 +57,12 @@ class AdaptingDetector(Method, Detector):
 
     def _scaled(self, scaling: Scaling, tasks: Episodes) -> Episodes:
         tasks = tasks.flat().to(self.device)
-        own = self._own(scaling, tasks.support_x, tasks.support_y)
+        own = functools.partial(self._ready, self._own(scaling, tasks.support_x, tasks.support_y))
         return dataclasses.replace(tasks, support_x=own(tasks.support_x), query_x=own(tasks.query_x)).to(**self._place)
+
+    def _ready(self, scaling: Scaling, x: Tensor) -> Tensor:
+        """Raw points x (T, N, d) as `adapt` and `logit` take them."""
+        return scaling(x).to(getattr(torch, self.dtype))
 
     def _own(self, scaling: Scaling, x: Tensor, y: Tensor) -> Scaling:
         """What `scaling` becomes on tasks with the raw support sets x (T, S, d), y (T, S)."""
@@ -74,7 +79,7 @@ class AdaptingDetector(Method, Detector):
     def _adapted(self, x: Tensor, y: Tensor) -> Tree:
         """Adapted parameters for the raw support sets x (T, S, d), y (T, S), with the scaling they go with."""
         if self._trained:
-            self._check_bound()
+            self._check_unchanged()
             meta = {name: value for name, value in self.meta_.items() if name != "scaling"}
             scaling = self._own(Scaling(**mapped(lambda value: value.to(x), self.meta_["scaling"])), x, y)
         else:
@@ -83,7 +88,7 @@ class AdaptingDetector(Method, Detector):
             scaling = self._standardizer.of(x, y)
         meta = mapped(lambda value: value.to(**self._place), meta)  # dtype and device may have changed since meta_fit
         with torch.no_grad():
-            params = self.adapt(meta, scaling(x).to(**self._place), y.to(**self._place))
+            params = self.adapt(meta, self._ready(scaling, x), y.to(**self._place))
         if not all(value.isfinite().all() for value in flat(params).values()):
             raise ValueError("Adapting gave numbers that are not finite: leave standardize=True, or lower inner_lr.")
         return mapped(Tensor.detach, params) | {"scaling": scaling._asdict()}
@@ -91,7 +96,7 @@ class AdaptingDetector(Method, Detector):
     def _of(self, function: Callable[[Tree, Tensor], Tensor], params: Tree, x: Tensor) -> np.ndarray:
         """A function of adapted parameters and their tasks' standardised points, of raw points x (T, N, d)."""
         with torch.no_grad():
-            return function(params, Scaling(**params["scaling"])(x).to(**self._place)).cpu().numpy().astype(np.float64)
+            return function(params, self._ready(Scaling(**params["scaling"]), x)).cpu().numpy().astype(np.float64)
 
     def _shown(self, X, function: Callable[[Tree, Tensor], Tensor]) -> np.ndarray:
         """The same on the task of the last `fit`, of points X (n, d) or (n, h, w)."""
@@ -103,8 +108,9 @@ class AdaptingDetector(Method, Detector):
 
     def _fit(self, X: np.ndarray, y: np.ndarray) -> None:
         self.params_ = self._adapted(self._raw(X), self._raw(y))
-        if self._trained and self._standardizer.how is True:
-            warn_if_far(Scaling(**self.meta_["scaling"]), X[y == 0], vars(self).get("feature_names_in_"))
+        if self._trained and self.standardize and "batch" not in self.sees:
+            names, own = vars(self).get("feature_names_in_"), Scaling(**self.params_["scaling"])
+            warn_if_far(own, X[y == 0], names, self.standardize == "task")
 
     def _score(self, X: np.ndarray) -> np.ndarray:
         return self._of(self.logit, self.params_, self._raw(X))[0]
@@ -123,9 +129,9 @@ class AdaptingDetector(Method, Detector):
             part = episodes[first : first + self.chunk].flat().to(self.device, torch.float64)
             params = one._adapted(part.support_x, part.support_y)
             scores.append(one._of(one.logit, params, part.query_x))
-            support = one._of(one.logit, params, part.support_x)
-            for own, y in zip(support, part.support_y.cpu().numpy(), strict=True):
-                thresholds.append(one._decide(y, lambda own=own, y=y: own[y == 0]))
+            known = functools.cache(lambda p=params, x=part.support_x: one._of(one.logit, p, x))  # only if they decide
+            for i, y in enumerate(part.support_y.cpu().numpy()):
+                thresholds.append(one._decide(y, lambda i=i, y=y, known=known: known()[i][y == 0]))
         return np.concatenate(scores), np.array(thresholds)
 
     def as_module(self) -> nn.Module:

@@ -35,8 +35,9 @@ class Checkpoint:
             raise ValueError("A checkpoint needs an integer random_state, to go on with the same tasks.")
         files.check_folder(path)
         params = {name: value for name, value in detector.get_params(deep=False).items() if name not in FREE}
-        points = [x.float().cpu().numpy() for tasks in drawn for x in tasks.tensors]  # another processor's last bits
-        same = {"method": type(detector).__name__, **params, "tasks": [family.identity(), joblib.hash(points)]}
+        # In float32: another processor has other last bits.
+        points = joblib.hash([x.float().cpu().numpy() for tasks in drawn for x in tasks.tensors])
+        same = {"method": type(detector).__name__, **params, "units": family.identity(), "points of tasks": points}
         same |= {"network shapes": {name: list(value.shape) for name, value in flat(start).items()}}
         if isinstance(detector.network, nn.Module):
             frozen = [v.tolist() for n, v in detector.net.module.state_dict().items() if n not in start["start"]]

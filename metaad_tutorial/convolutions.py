@@ -53,8 +53,7 @@ class ConvNet:
 
     def __post_init__(self):
         checks.must(lambda v: v and is_widths(v), "a tuple of one or more integers above 0")(self.channels, "channels")
-        pixels = checks.must(lambda v: v is None or (is_widths(v) and len(v) == 2), "(height, width) in pixels")
-        pixels(self.shape, "shape")
+        checks.must(lambda v: v is None or (is_widths(v) and len(v) == 2), "(height, width)")(self.shape, "shape")
         checks.one_of(None, "layer", "batch")(self.norm, "norm")
         checks.optional(checks.integer(1))(self.outputs, "outputs")
 

@@ -61,6 +61,7 @@ class Detector(OutlierMixin, Estimator):
             if not self._trained:
                 self.image_shape_ = checks.image_shape(X)
                 self._bind()
+            self._check_unchanged()
             X = self._rows(X, reset=vars(self).get("columns_") is None)  # notes the columns, or compares them
             y = checks.labels(y, len(X))
             self.support_mean_ = X[y == 0].mean(0)
@@ -71,7 +72,6 @@ class Detector(OutlierMixin, Estimator):
     def _decide(self, y: np.ndarray, normal_scores: Callable[[], np.ndarray]) -> float:
         """The threshold after a support set with labels y: what `calibrate` found, or even odds, or by its scores."""
         if "calibrated_" in vars(self):
-            self._check_unchanged(self.calibrated_with_, "calibrate")
             return self.calibrated_
         auto = self.contamination == "auto"
         if auto and self.odds and (self._trained or y.any()):  # which says what anomalies are like
@@ -102,9 +102,9 @@ class Detector(OutlierMixin, Estimator):
         check_columns(valid, vars(self).get("columns_"))
         tasks, free = valid.sample(n_tasks, random_state), ("contamination", "device", "network", "random_state")
         with self._all_or_nothing():
+            self.calibrated_with_ = {n: v for n, v in self.get_params(deep=False).items() if n not in free}
             vars(self).pop("calibrated_", None)
             scores, y = self.score_tasks(tasks)[0], tasks.query_y.numpy()
-        self.calibrated_with_ = {n: value for n, value in self.get_params(deep=False).items() if n not in free}
         self.calibrated_ = rank_threshold(scores[y == 0], false_alarms) if false_alarms else best_threshold(y, scores)
         if hasattr(self, "threshold_"):
             self.threshold_ = self.calibrated_
@@ -123,7 +123,7 @@ class Detector(OutlierMixin, Estimator):
     def _checked(self, X) -> np.ndarray:
         """Rows for a fitted detector to look at."""
         check_is_fitted(self, "threshold_")
-        self._check_bound()
+        self._check_unchanged()
         return self._rows(X)
 
     def explain(self, X) -> np.ndarray:

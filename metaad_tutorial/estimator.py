@@ -31,15 +31,16 @@ class Estimator(BaseEstimator):
 
     def __sklearn_clone__(self):
         """A copy with the same parameters that has learnt from other tasks what this one has, and is not fitted."""
-        kept = {name for name in vars(self) if name.startswith("calibrated_")}
-        if self._trained:  # the network with it: what is frozen in it is not learnt
-            kept = {*self._learnt, "network", "_bound", "_wrapped"} - {"threshold_", "support_mean_", "params_"}
+        # With the network: what is frozen in it is not learnt.
+        kept = {*self._learnt, "network", "_bound", "_wrapped"} - {"threshold_", "support_mean_", "params_"}
+        kept = {name for name in kept if self._trained or name.startswith("calibrated_")}
         copied = super().__sklearn_clone__()
         vars(copied).update({name: value for name, value in vars(self).items() if name in kept})
         return copied
 
     def _check_params(self) -> None:
-        known = {field.name: BY_TYPE[field.type] for field in dataclasses.fields(self) if field.type in BY_TYPE}
+        kinds = {field.name: getattr(field.type, "__name__", str(field.type)) for field in dataclasses.fields(self)}
+        known = {name: BY_TYPE[kind] for name, kind in kinds.items() if kind in BY_TYPE}
         for cls in reversed(type(self).__mro__):
             known |= vars(cls).get("valid", {})
         for name, check in known.items():
@@ -48,12 +49,11 @@ class Estimator(BaseEstimator):
     def _bind(self) -> None:
         self._bound = {name: getattr(self, name) for name in self.bound}
 
-    def _check_bound(self) -> None:
-        self._check_unchanged(vars(self).get("_bound", {}), "meta_fit" if self._trained else "fit")
-
-    def _check_unchanged(self, before: dict, since: str) -> None:
-        if changed := [name for name, value in before.items() if getattr(self, name) != value]:
-            raise ValueError(f"{', '.join(changed)} changed since {since}: call {since} again.")
+    def _check_unchanged(self) -> None:
+        """Refuse to go on if a parameter is not what it was when something was learnt with it."""
+        for since, noted in (("meta_fit" if self._trained else "fit", "_bound"), ("calibrate", "calibrated_with_")):
+            if changed := [name for name, value in vars(self).get(noted, {}).items() if getattr(self, name) != value]:
+                raise ValueError(f"{', '.join(changed)} changed since {since}: call {since} again.")
 
     @contextlib.contextmanager
     def _all_or_nothing(self):

@@ -18,7 +18,10 @@ from .estimator import detector
 from .inner_loop import gradient_step, inner_loop
 from .losses import cross_entropy, of_class
 from .meta_detector import MetaDetector
+from .networks import MLP, dense
 from .tree import Tree, mapped
+
+LINE = MLP()  # features to one logit
 
 
 @detector
@@ -61,9 +64,9 @@ class PooledFeatures(MetaDetector):
     averaging = 0.98
     numbers: ClassVar = {"scale": 1.0, "bias": 0.0}  # what makes a logit of a distance
 
-    def features(self, meta: Tree, x: Tensor, seen: Tree | None = None) -> Tensor:
+    def features(self, params: Tree, x: Tensor) -> Tensor:
         """phi of the points x (T, N, d), without normalisation: (T, N, q)."""
-        return torch.relu(self.net(meta["start"], x, (seen or {}).get("support")))
+        return torch.relu(self.net(params["start"], x, params.get("support")))
 
     @property
     def usual(self) -> tuple[float, int, int]:
@@ -72,8 +75,8 @@ class PooledFeatures(MetaDetector):
     def classified(self, meta: Tree, points: Tensor) -> Tensor:
         """Mean cross-entropy of the classifier on points (B, d + 1), whose last column is their class."""
         x, target = points[:, :-1], points[:, -1]
-        logit = self.features(meta, x[None])[0] @ meta["head"].T + meta["offset"]
-        if len(meta["head"]) == 1:
+        logit = dense(meta["head"], 0, self.features(meta, x))
+        if logit.shape[1] == 1:
             return cross_entropy(logit[:, 0], target).mean()
         return F.cross_entropy(logit, target.long())
 
@@ -88,14 +91,14 @@ class PooledFeatures(MetaDetector):
         lr, steps, batch = self._recipe
         start = mapped(lambda value: value.to(**self._place), self.init(rng, x.shape[-1]))
         classes, width = int(y.max()) + 1 if named else 1, self.features(start, pool[None, :2, :-1]).shape[-1]
-        start |= {"head": pool.new_zeros(classes, width), "offset": pool.new_zeros(classes)}  # to name classes by
+        start["head"] = {"weight0": pool.new_zeros(width, classes), "bias0": pool.new_zeros(1, classes)}
         learnt, history = training.meta_train(
             start, lambda: pool[torch.as_tensor(rng.integers(len(pool), size=batch), device=pool.device)],
             self.classified, lr=lr, steps=steps, decay=self.averaging, label=type(self).__name__,
             checkpoint=checkpoint and Checkpoint(self, train, [first], start, rng, checkpoint),
         )  # fmt: skip
-        teller = {"weight": learnt.pop("head"), "bias": learnt.pop("offset")}
-        meta = learnt if named else learnt | {"teller": teller}  # of use on new units, if it tells anomalies
+        head = learnt.pop("head")
+        meta = learnt if named else learnt | {"teller": head}  # of use on new units, if it tells anomalies
         tasks = self._scaled(scaling, self.draw(valid or train, self.valid_tasks, rng))
         with torch.no_grad():
             score = self.logit(self.adapt(meta, tasks.support_x, tasks.support_y), tasks.query_x)
@@ -104,41 +107,36 @@ class PooledFeatures(MetaDetector):
         slope = torch.as_tensor(line.coef_[0, 0]) / score.std()
         return meta | {"scale": slope, "bias": torch.as_tensor(line.intercept_[0]).to(slope)}, history
 
-    def _phi(self, params: Tree, x: Tensor, seen: Tree) -> Tensor:
-        phi = self.features(params, x, seen)
+    def _phi(self, params: Tree, x: Tensor) -> Tensor:
+        phi = self.features(params, x)
         return F.normalize(phi, dim=-1) if self.normalize else phi
 
     def adapt(self, meta: Tree, x: Tensor, y: Tensor) -> Tree:
         """The class means of the support sets; with labelled anomalies the line between them, fine-tuned if wanted."""
-        seen = self.remembered(x)
+        params = meta | self.remembered(x)
         if not y.any() and "teller" in meta:
-            return meta | seen
-        phi = self._phi(meta, x, seen)
+            return params
+        phi = self._phi(params, x)
         normal, anomalous = (of_class(phi, y, label) for label in (0, 1))
         center = normal.mean(1, keepdim=True)
         if not anomalous.shape[1]:
-            return meta | seen | {"center": center}
+            return params | {"center": center}
         other = anomalous.mean(1, keepdim=True)
-        weight = 2 * meta["scale"] * (other - center)
-        gap = (center**2).sum(-1) - (other**2).sum(-1)
-        line = {"weight": weight[:, 0], "bias": (meta["scale"] * gap + meta["bias"])[:, 0]}
+        gap = (center**2 - other**2).sum(-1, keepdim=True)
+        line = {"weight0": 2 * meta["scale"] * (other - center).mT, "bias0": meta["scale"] * gap + meta["bias"]}
 
         def loss(own: Tree) -> Tensor:
-            return cross_entropy(_linear(own, phi), y).mean(-1)
+            return cross_entropy(LINE(own, phi), y).mean(-1)
 
-        return meta | seen | {"line": inner_loop(loss, line, gradient_step(self.head_lr), self.head_steps)}
+        return params | {"line": inner_loop(loss, line, gradient_step(self.head_lr), self.head_steps)}
 
     def logit(self, params: Tree, x: Tensor) -> Tensor:
-        phi = self._phi(params, x, params)
+        phi = self._phi(params, x)
         if "line" in params:
-            return _linear(params["line"], phi)
+            return LINE(params["line"], phi)
         if "center" in params:
             return params["scale"] * ((phi - params["center"]) ** 2).sum(-1) + params["bias"]
-        return params["scale"] * _linear(params["teller"], self.features(params, x, params)) + params["bias"]
-
-
-def _linear(line: Tree, phi: Tensor) -> Tensor:
-    return (phi @ line["weight"].unsqueeze(-1)).squeeze(-1) + line["bias"].unsqueeze(-1)
+        return params["scale"] * LINE(params["teller"], self.features(params, x)) + params["bias"]
 
 
 @detector
@@ -154,5 +152,5 @@ class BatchFeatures(BatchDetector, PooledFeatures):
         return meta
 
     def logit(self, params: Tree, x: Tensor) -> Tensor:
-        phi = self._phi(params, x, {})
+        phi = self._phi(params, x)
         return params["scale"] * ((phi - phi.mean(1, keepdim=True)) ** 2).sum(-1) + params["bias"]

@@ -106,7 +106,7 @@ def save(detector, path) -> None:
         ValueError: if there is nothing to save, the folder is missing, `random_state` is not a plain number,
             or a parameter changed since learning.
     """
-    detector._check_bound()
+    detector._check_unchanged()
     learnt = detector._learnt
     if not learnt:
         raise ValueError("Nothing to save: call meta_fit or fit first.")

@@ -43,7 +43,8 @@ class MAML(InnerLoopDetector):
 
     @property
     def bound(self) -> tuple[str, ...]:
-        return (*super().bound, "learn_lr", "head_only", *(("inner_steps",) if self.learn_lr == "step" else ()))
+        learnt = {None: (), "parameter": ("inner_lr",), "step": ("inner_lr", "inner_steps")}[self.learn_lr]
+        return (*super().bound, "learn_lr", "head_only", *learnt)
 
     second_order = property(lambda self: not self.first_order)
 
@@ -70,6 +71,7 @@ class Reptile(InnerLoopDetector):
     """
 
     valid: ClassVar = {"inner_steps": checks.integer(1)}
+    image_lr = 0.003
 
     def outer_loss(self, meta: Tree, tasks: Episodes) -> Tensor:
         x = torch.cat([tasks.support_x, tasks.query_x], 1)

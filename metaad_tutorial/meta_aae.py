@@ -111,8 +111,8 @@ class MetaAAE(MetaDetector):
         return {"E": encoder, "D": MLP((), n_features), "C": MLP((self.width,)), "G": MLP((self.width,), m)}
 
     def init(self, rng: np.random.Generator, n_features: int) -> Tree:
-        probe = self.net.init(np.random.default_rng(0), n_features)
-        widest = min(n_features, probe[self.net.head[0]].shape[0])
+        # Or what E's last layer reads, if that is less.
+        widest = min(n_features, self.net.init(np.random.default_rng(0), n_features)[self.net.head[0]].shape[0])
         if (self.latent or 1) > widest:  # wider codes would lie in a subspace, where the prior has no minimum
             raise ValueError(f"latent={self.latent} is more than E can fill: at most {widest} with these layers.")
         m = self.latent or min(32, widest)

@@ -23,8 +23,8 @@ class MetaDetector(ExperiencedDetector):
         hidden: widths of the network's hidden layers, () for a linear model; None is () for points (n, d), and for
             images (n, h, w) a `ConvNet` in place of such layers.
         network: instead of these layers a `ConvNet`, or any `torch.nn.Module` from rows (n, d) to n logits.
-        meta_lr: step size of the outer loop (Adam); None is 0.02, 0.003 for a `network`, 0.01 for images by themselves,
-            with neither `hidden` nor `network`.
+        meta_lr: step size of the outer loop (Adam); None is 0.02, 0.003 for a `network`, 0.01 for images by themselves
+            (`Reptile` 0.003), with neither `hidden` nor `network`.
         meta_steps: number of outer steps; None is 400, or 450 for images by themselves.
         meta_batch: tasks per outer step; None is 25, or 8 for images by themselves.
         patience: stop after this many looks at the validation tasks, one every 20 outer steps, without improvement.
@@ -40,13 +40,14 @@ class MetaDetector(ExperiencedDetector):
     valid: ClassVar = {"hidden": checks.optional(lambda value, name: MLP(value))}
     bound = (*ExperiencedDetector.bound, "hidden", "network", "embedding")
     every, valid_tasks = 20, 100  # outer steps between two looks at the validation tasks, and how many these are
+    image_lr = 0.01
 
     @property
     def usual(self) -> tuple[float, int, int]:
         """`meta_lr`, `meta_steps` and `meta_batch` where they are None."""
         if self.network is not None:
             return 0.003, 400, 25
-        return (0.02, 400, 25) if isinstance(self.net, MLP) else (0.01, 450, 8)
+        return (0.02, 400, 25) if isinstance(self.net, MLP) else (self.image_lr, 450, 8)
 
     @property
     def _recipe(self) -> tuple[float, int, int]:

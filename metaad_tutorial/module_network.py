@@ -118,11 +118,11 @@ class AdaptedScorer(nn.Module):
 
     def __init__(self, detector):
         super().__init__()
-        self.method, self.dtype = copy.copy(detector), getattr(torch, detector.dtype)
+        self.method = copy.copy(detector)
         self.paths = list(flat(detector.params_))
         for i, value in enumerate(flat(detector.params_).values()):
             self.register_buffer(f"leaf{i}", value.clone())
 
     def forward(self, x: Tensor) -> Tensor:
         params = nested(dict(zip(self.paths, self.buffers(recurse=False), strict=True)))
-        return self.method.logit(params, Scaling(**params["scaling"])(x[None]).to(self.dtype))[0]
+        return self.method.logit(params, self.method._ready(Scaling(**params["scaling"]), x[None]))[0]

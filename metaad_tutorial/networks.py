@@ -30,7 +30,7 @@ def he(rng: np.random.Generator, *shape: int) -> Tensor:
 
 
 def layer(rng: np.random.Generator, i: int, fan_out: int, fan_in: int, *kernel: int) -> Params:
-    """Start values of layer i: He-normal weights (in, out), of a convolution (out, in, *kernel), and biases of 0."""
+    """Start values of layer i: He-normal weights (in, out), with a kernel (out, in, height, width), and biases of 0."""
     weight, bias = he(rng, fan_out, fan_in, *kernel), torch.zeros(1, fan_out, *(1 for _ in kernel), dtype=torch.float64)
     return {f"weight{i}": weight if kernel else weight.T.contiguous(), f"bias{i}": bias}
 

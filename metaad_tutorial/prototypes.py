@@ -77,29 +77,29 @@ class PrototypicalDetector(MetaDetector):
 
     def adapt(self, meta: Tree, x: Tensor, y: Tensor) -> Tree:
         """Where the classes of each task are, given its support set."""
-        seen = self.remembered(x)
-        center, variance = self._classes(meta, self._embed(meta, x, seen), torch.stack([1 - y, y], -2))
-        return meta | seen | {"center": center, "variance": variance}
+        params = meta | self.remembered(x)
+        center, variance = self._classes(meta, self._embed(params, x), torch.stack([1 - y, y], -2))
+        return params | {"center": center, "variance": variance}
 
     def logit(self, params: Tree, x: Tensor) -> Tensor:
-        return self._odds(params, self._embed(params, x, params), params["center"], params["variance"])
+        return self._odds(params, self._embed(params, x), params["center"], params["variance"])
 
     def outer_loss(self, meta: Tree, tasks: Episodes) -> Tensor:
         """Mean query loss of the support set and of smaller ones, in which one normal point stands for all.
 
         Embedding the points is what costs; this makes more of them, and practises support sets of a single point.
         """
-        x, y = tasks.support_x, tasks.support_y
-        phi, asked = (self._embed(meta, points, self.remembered(x)).unsqueeze(1) for points in (x, tasks.query_x))
-        alone = of_class(torch.diag_embed(1 - y), y, 0)  # (T, normal points, S)
+        x, y, params = tasks.support_x, tasks.support_y, meta | self.remembered(tasks.support_x)
+        phi, asked = (self._embed(params, points).unsqueeze(1) for points in (x, tasks.query_x))
+        alone = of_class(torch.eye(y.shape[1]).to(y).expand(len(y), -1, -1), y, 0)  # one each: (T, normal points, S)
         normal = torch.cat([(1 - y).unsqueeze(1), alone], 1)
         member = torch.stack([normal, y.unsqueeze(1).expand_as(normal)], -2)
         logit = self._odds(meta, asked, *self._classes(meta, phi, member))
         loss = cross_entropy(logit, tasks.query_y.unsqueeze(1)).mean((0, 2))
         return (loss[0] + loss[1:].mean()) / 2
 
-    def _embed(self, params: Tree, x: Tensor, seen: Tree) -> Tensor:
-        return self.net(params["start"], x, seen.get("support"))
+    def _embed(self, params: Tree, x: Tensor) -> Tensor:
+        return self.net(params["start"], x, params.get("support"))
 
     def _classes(self, meta: Tree, phi: Tensor, member: Tensor) -> tuple[Tensor, Tensor]:
         total, share = meta["log_variance"].exp()[:, None], meta["share"].sigmoid()[:, None]
@@ -114,6 +114,5 @@ class PrototypicalDetector(MetaDetector):
         A network that normalises by the batch takes the support set of the last `fit`, or without one X itself.
         """
         check_is_fitted(self, "meta_")
-        self._check_bound()
-        params = vars(self).get("params_", self.meta_)
-        return self._of(lambda own, x: self._embed(own, x, own), params, self._raw(self._rows(X)))[0]
+        self._check_unchanged()
+        return self._of(self._embed, vars(self).get("params_", self.meta_), self._raw(self._rows(X)))[0]

@@ -82,14 +82,16 @@ class Standardizer(NamedTuple):
         return scaling._replace(location=self.of(x, y).location) if self.how == "task" else scaling
 
 
-def warn_if_far(scaling: Scaling, X: np.ndarray, names=None) -> None:
+def warn_if_far(scaling: Scaling, X: np.ndarray, names=None, own_place: bool = False) -> None:
     """Warn where all normal support points X (n, d) lie farther than `FAR` scales from the training tasks' mean.
 
-    Other units of measurement, columns in another order and points that were standardised before look like this.
+    Of points that are judged from their own place it is half of them, from their own median. Other units of
+    measurement, columns in another order and points that were standardised before look like this.
     """
-    away = (np.abs(X - scaling.location[0].cpu().numpy()) / scaling.scale[0].cpu().numpy()).min(0)
+    location = np.median(X, 0) if own_place else scaling.location[0].cpu().numpy()
+    away = np.quantile(np.abs(X - location), own_place / 2, axis=0) / scaling.scale[0, 0].cpu().numpy()
     j = int(away.argmax())
     if away[j] > FAR:
-        column = j if names is None else names[j]
-        far = f"The normal support points lie {away[j]:.0f} and more scales from those of the meta-training tasks"
-        warnings.warn(f"{far} in column {column!r}: other units, another order, or points scaled before?", stacklevel=4)
+        column, where = j if names is None else names[j], "their own median" if own_place else "the mean of those"
+        far = f"The normal support points lie {away[j]:.0f} and more scales of the meta-training tasks from {where}"
+        warnings.warn(f"{far} in column {column!r}: other units, another order, or scaled before?", stacklevel=4)

@@ -159,11 +159,11 @@ OTHERS = {  # and what the message names
     "network": lambda: (make(network=ConvNet((4,), shape=SHAPE)), TRAIN, "network"),
     "module": lambda: (make(network=nn.Linear(D, 1)), TRAIN, "network"),
     "variant": lambda: (make(first_order=True), TRAIN, "first_order"),
-    "fleet": lambda: (make(), sister(seed=1), "tasks"),
-    "shots": lambda: (make(), sister(normal_shots=4), "tasks"),
-    "turned": lambda: (make(), TRAIN.turned(90), "tasks"),
-    "ceiling and directions": lambda: (make(), sister(ceiling=0.6, directions=3), "tasks"),
-    "machines": lambda: (make(), TRAIN.restrict(TRAIN.units[:-1]), "tasks"),
+    "fleet": lambda: (make(), sister(seed=1), "points of tasks"),
+    "shots": lambda: (make(), sister(normal_shots=4), "points of tasks"),
+    "turned": lambda: (make(), TRAIN.turned(90), "points of tasks"),
+    "ceiling and directions": lambda: (make(), sister(ceiling=0.6, directions=3), "points of tasks"),
+    "machines": lambda: (make(), TRAIN.restrict(TRAIN.units[:-1]), "units"),
 }
 
 
@@ -183,7 +183,7 @@ def test_the_checkpoint_of_another_training_is_refused(path, checkpoint, other):
 )
 def test_a_checkpoint_with_other_validation_tasks_is_refused(tmp_path, before, now):
     make(meta_steps=3).meta_fit(TRAIN, before, checkpoint=tmp_path / "a")
-    with pytest.raises(ValueError, match="another training, which differs in tasks"):
+    with pytest.raises(ValueError, match="another training, which differs in points of tasks"):
         make().meta_fit(TRAIN, now, checkpoint=tmp_path / "a")
 
 

@@ -237,7 +237,7 @@ def test_an_evaluation_prints_its_figures():
 def test_an_evaluation_prints_no_figure_that_it_cannot_have():
     one = judge(Fleet(anomalous_queries=0, n_machines=3).restrict([1]).sample(2, 0), np.zeros((2, 15)))
     assert repr(one).splitlines() == ["2 tasks of 1 unit"] + [
-        f"{name:18}{value:.3f}" for name, value in (("accuracy", 1), ("f1", 0), ("false_alarms", 0))
+        f"{name:18}{value:.3f}" for name, value in (("accuracy", 1), ("false_alarms", 0))
     ]
 
 
@@ -477,7 +477,7 @@ def test_points_changed_before_a_meta_trained_detector_are_noticed():
     tables = {i: (rng.normal(size=(50, 2)) + y[:, None] + 500, y) for i in range(8)}
     train, test = table_tasks(tables, normal_shots=5).split((0.5, 0.5), random_state=0)
     detector = MAML(meta_steps=1, random_state=0).meta_fit(train)
-    with pytest.warns(UserWarning, match=r"from those of the meta-training tasks in column 0.*scaled before"):
+    with pytest.warns(UserWarning, match=r"from the mean of those in column 0.*scaled before"):
         evaluate(make_pipeline(StandardScaler(), detector), test, n_tasks=1)
 
 

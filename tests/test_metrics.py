@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from sklearn import metrics as reference
 
-from metaad_tutorial import metrics
+from metaad_tutorial import Evaluation, metrics
 from metaad_tutorial.metrics import Interval, interval
 
 
@@ -68,21 +68,17 @@ def test_rates_without_the_points_they_are_about():
         metrics.false_alarms([[0, 1], [1, 1]], np.zeros((2, 2), bool))
 
 
-def test_f1_without_anomalies_is_defined():
-    assert metrics.f1([0, 0, 0], [False, False, False]) == 0
+def test_f1_of_nothing_found_is_zero_and_of_nothing_to_find_undefined():
     assert metrics.f1([0, 0, 1], [False, False, False]) == 0
+    with pytest.raises(ValueError, match="at least one anomaly in every task"):
+        metrics.f1([[0, 1], [0, 0]], np.zeros((2, 2), bool))
 
 
 def test_efficiency_is_correct_decisions_per_second():
-    y, flagged = [0, 0, 1, 1], [True, False, True, False]
-    assert metrics.efficiency(y, flagged, 0.5) == 4
-    assert metrics.efficiency(y, flagged, 2) == metrics.accuracy(y, flagged) * 4 / 2
-
-
-@pytest.mark.parametrize("seconds", [0, -1.0, np.nan])
-def test_efficiency_needs_a_time(seconds):
-    with pytest.raises(ValueError, match=r"total_time must be a finite number in \(0, inf\)"):
-        metrics.efficiency([0, 1], [0, 1], seconds)
+    y, flagged = np.array([[0, 0, 1, 1]]), np.array([[True, False, True, False]])
+    for seconds, efficiency in ((0.5, 4), (2, 1), (np.nan, np.nan)):
+        found = Evaluation(y, flagged * 1.0, flagged, np.zeros(1), seconds).efficiency
+        assert np.array_equal(found, efficiency, equal_nan=True)
 
 
 RANKING = (metrics.auroc, metrics.average_precision)

@@ -71,7 +71,7 @@ def test_scores_are_differences_of_distances_in_features():
     far, near = (((phi[1] - c) ** 2).sum(-1) for c in (normal, anomalous))
     a, b = detector.meta_["scale"], detector.meta_["bias"]
     assert np.allclose(detector.fit(X, Y).anomaly_score(Q), a * (far - near) + b, rtol=0, atol=1e-9)
-    told = phi[1] @ detector.meta_["teller"]["weight"][0] + detector.meta_["teller"]["bias"]
+    told = phi[1] @ detector.meta_["teller"]["weight0"][:, 0] + detector.meta_["teller"]["bias0"][0]
     assert np.allclose(detector.fit(X[Y == 0]).anomaly_score(Q), a * told + b, rtol=0, atol=1e-9)
     untrained = PooledFeatures(6, hidden=(5,), normalize=False, random_state=0).fit(X[Y == 0])
     assert "center" in untrained.params_  # which has no classifier, and measures distances

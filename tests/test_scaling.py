@@ -161,7 +161,7 @@ def test_a_batch_has_no_place_but_its_own():
 def test_a_support_set_far_from_the_training_tasks_gets_a_warning(method):
     detector = quick(method, TRAIN)
     for column, factor in ((1, 1000.0), (3, -500.0)):
-        with pytest.warns(UserWarning, match=rf"scales from those of the meta-training tasks in column {column}"):
+        with pytest.warns(UserWarning, match=rf"meta-training tasks from the mean of those in column {column}"):
             detector.fit(X + factor * np.eye(WIDTH)[column], Y)
     detector.fit(X, Y)  # no warning here, which would be an error
     method(random_state=0).fit(X + 1000, Y)  # without meta-training there is nothing to be far from

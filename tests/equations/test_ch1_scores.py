@@ -13,7 +13,7 @@ from sklearn.metrics import accuracy_score, auc, f1_score, precision_score, reca
 
 import metaad_tutorial as metaad
 from equations import equation
-from metaad_tutorial import metrics
+from metaad_tutorial import Evaluation, metrics
 
 
 def _scored_points(seed=0, n_plus=12, n_minus=30, grid=None):
@@ -80,8 +80,9 @@ def test_efficiency():
     y, score = _scored_points()
     flagged = score > 0.5
     right = sum(int(truth == decided) for truth, decided in zip(y, flagged, strict=True))
-    assert metrics.efficiency(y, flagged, 0.25) == pytest.approx(right / 0.25)
-    assert metrics.efficiency(y, flagged, 0.5) == pytest.approx(right / 0.5)
+    for seconds in (0.25, 0.5):
+        result = Evaluation(y[None], score[None], flagged[None], np.zeros(1), seconds)
+        assert result.efficiency == pytest.approx(right / seconds)
 
 
 @equation(
