@@ -140,4 +140,4 @@ class AdaptingDetector(Method, Detector):
         For export (``torch.onnx.export``), gradients of the score, or serving without this package's checks.
         """
         check_is_fitted(self, "params_")
-        return AdaptedScorer(self)
+        return AdaptedScorer(self).eval()

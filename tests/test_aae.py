@@ -157,7 +157,9 @@ def test_images_stay_images_in_a_file(tmp_path):
     assert np.array_equal(AAE.load(tmp_path / "aae.npz").anomaly_score(images), detector.anomaly_score(images))
 
 
-@pytest.mark.parametrize("changed", [{"literal": True}, {"hidden": (3, 3)}, {"latent": 3}, {"dtype": "float32"}])
+@pytest.mark.parametrize(
+    "changed", [{"literal": True}, {"hidden": (3, 3)}, {"latent": 3}, {"dtype": "float32"}, {"standardize": False}]
+)
 def test_changed_networks_ask_for_another_fit(changed):
     detector = AAE(**QUICK).fit(X).set_params(**changed)
     for read in (detector.anomaly_score, detector.reconstruct):

@@ -51,6 +51,13 @@ def test_a_shift_or_a_change_of_units_of_the_whole_batch_changes_nothing(detecto
     np.testing.assert_allclose(detector.anomaly_score(moved), detector.anomaly_score(x), rtol=1e-6)
 
 
+def test_single_precision_is_enough_for_a_column_far_from_zero():
+    """A clock in seconds since 1970, in which the fault is minutes: standardised before the cast."""
+    x = TASKS.query_x[0].numpy() + 1.7e9 * np.eye(5)[2]
+    double, single = (trained(dtype=dtype).fit(TASKS.support_x[0]).anomaly_score(x) for dtype in ("float64", "float32"))
+    assert np.corrcoef(double, single)[0, 1] > 0.9999
+
+
 def test_the_support_set_changes_nothing():
     one, two = trained(), trained()
     one.fit(TASKS.support_x[0])

@@ -39,6 +39,7 @@ from metaad_tutorial import (
     table_tasks,
     training,
 )
+from metaad_tutorial.estimator import detector as as_detector
 from metaad_tutorial.tree import flat
 
 WIDTH = 4
@@ -446,6 +447,36 @@ def test_a_clone_knows_the_other_tasks_and_not_this_one(name):
             clone(detector).set_params(hidden=(2,)).fit(X, Y)
 
 
+@pytest.mark.parametrize(
+    ("make", "changed"),
+    [(lambda: trained(AADML), {"inner_lr": 0.5}), (lambda: trained(MAML, learn_lr="parameter"), {"inner_lr": 0.5})],
+    ids=["AADML", "Meta-SGD"],
+)
+def test_a_step_size_that_was_learnt_over_cannot_be_set(make, changed):
+    with pytest.raises(ValueError, match="inner_lr changed since meta_fit"):
+        make().set_params(**changed).fit(X, Y)
+    trained(MAML).set_params(**changed).fit(X, Y)  # there it is the step
+
+
+def test_parameters_of_a_reader_s_own_subclass_are_checked_whatever_its_annotations():
+    for more, less in ((int, float | None), ("int", "float | None")):  # evaluated at once, and postponed
+        space = {"__annotations__": {"more": more, "less": less}, "more": 5, "less": None}
+        kind = as_detector(type("Own", (MAML,), space))
+        for bad, message in (({"more": -3}, "more must be"), ({"less": -1.0}, "less must be")):
+            with pytest.raises(ValueError, match=message):
+                kind(**bad).fit(X, Y)
+
+
+def test_support_sets_are_scored_only_for_a_threshold(monkeypatch):
+    detector, looked = trained(PrototypicalDetector), []
+    logit = PrototypicalDetector.logit
+    monkeypatch.setattr(PrototypicalDetector, "logit", lambda self, *args: looked.append(1) or logit(self, *args))
+    detector.score_tasks(TASKS)
+    assert len(looked) == 1
+    detector.set_params(contamination=0.2).score_tasks(TASKS)
+    assert len(looked) == 3
+
+
 def test_a_clone_with_a_module_of_the_reader_s_own():
     detector = trained(MAML, network=torch.nn.Linear(WIDTH, 1)).fit(X, Y)
     before, fresh = detector.anomaly_score(Q), clone(detector)
@@ -582,6 +613,32 @@ def test_the_adapted_scorer_as_a_module(kind):
     twin = detector.as_module()
     twin.load_state_dict(module.state_dict())  # what was adapted is its state
     assert torch.equal(twin(points), scores)
+
+
+EXPORTED = {
+    "AADML": (lambda: trained(AADML), X, Y, Q),
+    "EmpiricalBayes": (lambda: EmpiricalBayes(random_state=0).meta_fit(TRAIN), X, Y, Q),
+    "PrototypicalDetector": (lambda: trained(PrototypicalDetector, hidden=(5,), standardize="task"), X, Y, Q),
+    "images": (
+        lambda: quick(PrototypicalDetector, Glyphs(3, 0, 4, 4, size=8), dtype="float32"),
+        np.random.default_rng(0).random((6, 8, 8)), None, np.random.default_rng(1).random((9, 8, 8)),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # of the exporter's own
+@pytest.mark.parametrize("kind", EXPORTED)
+def test_an_exported_scorer_gives_the_same_scores(kind, tmp_path):
+    """In ONNX Runtime, for other numbers of rows than it was exported with."""
+    from onnxruntime import InferenceSession
+
+    make, x, y, q = EXPORTED[kind]
+    detector, file, rows = make().fit(x, y), tmp_path / "scorer.onnx", torch.as_tensor(q).flatten(1)
+    torch.onnx.export(detector.as_module(), (rows,), file, dynamic_shapes=({0: torch.export.Dim("n")},), verbose=False)
+    session = InferenceSession(file, providers=["CPUExecutionProvider"])
+    for n in (len(q), 3):
+        (scores,) = session.run(None, {session.get_inputs()[0].name: rows[:n].numpy()})
+        assert np.allclose(scores, detector.anomaly_score(q[:n]), rtol=0, atol=1e-5 if kind == "images" else 1e-10)
 
 
 # --- Images -------------------------------------------------------------------------------------------

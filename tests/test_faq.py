@@ -26,7 +26,6 @@ def table(n=60):
 def given(monkeypatch):
     """What the blocks take for granted."""
     monkeypatch.setattr(MetaDetector, "usual", (0.02, 3, 5))
-    monkeypatch.setattr(torch.onnx, "export", lambda module, rows, *_, **options: module(*rows))  # needs more packages
     (X1, y1), (X2, y2), (X, y) = table(), table(), table()
     detector = MAML(random_state=0).meta_fit(table_tasks({"a": (X1, y1), "b": (X2, y2)}))
     return {
@@ -36,6 +35,7 @@ def given(monkeypatch):
     }  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # of PyTorch's exporter
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.splitlines()[0])
 def test_the_code_runs(block, given, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)

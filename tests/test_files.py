@@ -34,6 +34,7 @@ from metaad_tutorial import (
     evaluate,
     load,
 )
+from metaad_tutorial.files import FORMAT
 
 TRAIN, VALID, TEST = Fleet(5, 2, 9, 3, n_machines=30, n_features=4).split(random_state=0)
 TASK = TEST.sample(1, random_state=0)
@@ -168,6 +169,20 @@ def test_the_file_holds_arrays_and_json_only(tmp_path):
     with np.load(path, allow_pickle=False) as file:
         assert json.loads(str(file["header"]))["class"] == "AADML"
     assert [p.name for p in tmp_path.iterdir()] == ["detector.npz"]
+
+
+def test_the_number_of_the_format_stands_for_these_shapes(tmp_path):
+    """Whoever changes one of them gives the format another number: a square layer would be read turned over."""
+    shapes = {}
+    for name, network in (("dense", {"hidden": (5,)}), ("images", {"network": ConvNet((3,), "layer")})):
+        trained(MAML, **network).save(tmp_path / name)
+        with np.load(tmp_path / name) as file:
+            shapes |= {f"{name} {n.rpartition('/')[2]}": file[n].shape for n in file if "start" in n}
+    assert (FORMAT, shapes) == (4, {
+        "dense weight0": (4, 5), "dense bias0": (1, 5), "dense weight1": (5, 1), "dense bias1": (1, 1),
+        "images weight0": (3, 1, 3, 3), "images bias0": (1, 3, 1, 1), "images gain0": (1, 3, 1, 1),
+        "images weight1": (3, 1), "images bias1": (1, 1),
+    })  # fmt: skip
 
 
 def test_names_are_kept_as_given(tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ import pytest
 import torch
 from helpers import SHAPE, D, Frozen, task_of, tasks
 from helpers import trained as quick
+from sklearn.base import clone
 
 from metaad_tutorial import AADML, AAE, ACR, MAML, ConvNet, Fleet, MetaAAE, PrototypicalDetector, evaluate, table_tasks
 from metaad_tutorial.scaling import Scaling
@@ -167,6 +168,14 @@ def test_a_support_set_far_from_the_training_tasks_gets_a_warning(method):
     method(random_state=0).fit(X + 1000, Y)  # without meta-training there is nothing to be far from
 
 
+@pytest.mark.parametrize("method", [MAML, PrototypicalDetector])
+def test_from_its_own_place_only_the_spread_can_be_far(method):
+    detector = quick(method, TRAIN, standardize="task")
+    detector.fit(X + 1e6, Y)  # no warning here, which would be an error
+    with pytest.warns(UserWarning, match=r"tasks from their own median in column 1: other units"):
+        detector.fit(X * np.array([1, 1000, 1, 1]), Y)
+
+
 def test_a_detector_of_batches_is_nowhere():
     detector = quick(ACR, Fleet(4, 0, 9, 3, n_features=WIDTH, n_machines=20))
     assert np.allclose(detector.fit(X).anomaly_score(Q), detector.fit(X + 1000).anomaly_score(Q + 1000))
@@ -191,6 +200,7 @@ def test_a_rare_value_is_not_far_away():
     x[:, 0] = 0
     x[np.flatnonzero(Y == 0)[1:], 0] = 1
     detector.fit(x, Y)  # any warning is an error
+    clone(detector).set_params(standardize="task").meta_fit(Frozen(dataclasses.replace(episodes, **rare))).fit(x, Y)
     x[:, 0] = 1
     with pytest.warns(UserWarning, match="column 0"):
         detector.fit(x, Y)

@@ -167,6 +167,8 @@ def test_a_calibration_holds_for_the_parameters_it_was_made_with(name, changed, 
             one.set_params(**changed).fit(X, Y)
         with pytest.raises(ValueError, match="changed since calibrate"):
             one.score_tasks(valid.sample(2, 0))
+        with pytest.raises(ValueError, match="changed since"):
+            one.save(tmp_path / "b.npz")
     assert detector.calibrate(valid, n_tasks=20).fit(X, Y).threshold_ == detector.calibrated_
 
 
