@@ -9,7 +9,7 @@ from sklearn.covariance import LedoitWolf
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 
-from metaad_tutorial import Fleet, Mahalanobis, NearestNeighbor
+from metaad_tutorial import BatchNeighbor, Fleet, Mahalanobis, NearestNeighbor
 
 X, Y, Q = task_of(Fleet(5, 2, 6, 6, n_machines=20, n_features=4))
 MANY = np.random.default_rng(0).normal(size=(30, 4))
@@ -88,6 +88,15 @@ def test_the_threshold_of_the_nearest_neighbor_leaves_each_point_out():
     points = np.array([[0.0], [1.0], [3.0], [10.0]])  # nearest others at 1, 1, 2, 7
     thresholds = [NearestNeighbor(standardize=False, contamination=c).fit(points).threshold_ for c in (0.1, 0.4, 0.5)]
     assert thresholds == [7, 2, 2]  # r = 1, 2, 2
+
+
+@pytest.mark.parametrize("changed", [{"k": 2}, {"standardize": False}, {"contamination": 0.2}])
+def test_what_scores_and_threshold_rely_on_may_not_change_after_the_fit(changed):
+    for detector in (NearestNeighbor(k=1), BatchNeighbor(k=1)):
+        detector.fit(X).set_params(**changed)
+        with pytest.raises(ValueError, match=f"{next(iter(changed))} changed since fit"):
+            detector.predict(X)
+        assert detector.fit(X).predict(X).shape == (len(X),)
 
 
 def test_neighbors_out_of_range():
