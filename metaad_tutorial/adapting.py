@@ -137,7 +137,8 @@ class AdaptingDetector(Method, Detector):
     def as_module(self) -> nn.Module:
         """The scorer of the task of the last `fit` as a module: raw points (n, d) to scores (n,), differentiable.
 
-        For export (``torch.onnx.export``), gradients of the score, or serving without this package's checks.
+        For export (``torch.onnx.export``; not of `ACR`, which looks at its batch first), gradients of the score, or
+        serving without this package's checks.
         """
         check_is_fitted(self, "params_")
         return AdaptedScorer(self).eval()
