@@ -25,7 +25,7 @@ class MetaDetector(ExperiencedDetector):
         network: instead of these layers a `ConvNet`, or any `torch.nn.Module` from rows (n, d) to n logits.
         meta_lr: step size of the outer loop (Adam); None is 0.02, 0.003 for a `network`, 0.01 for images by themselves
             (`Reptile` 0.003), with neither `hidden` nor `network`.
-        meta_steps: number of outer steps; None is 400, or 450 for images by themselves.
+        meta_steps: number of outer steps; None is 400, or 600 for images by themselves.
         meta_batch: tasks per outer step; None is 25, or 8 for images by themselves.
         patience: stop after this many looks at the validation tasks, one every 20 outer steps, without improvement.
     """
@@ -47,7 +47,7 @@ class MetaDetector(ExperiencedDetector):
         """`meta_lr`, `meta_steps` and `meta_batch` where they are None."""
         if self.network is not None:
             return 0.003, 400, 25
-        return (0.02, 400, 25) if isinstance(self.net, MLP) else (self.image_lr, 450, 8)
+        return (0.02, 400, 25) if isinstance(self.net, MLP) else (self.image_lr, 600, 8)
 
     @property
     def _recipe(self) -> tuple[float, int, int]:

@@ -671,7 +671,7 @@ def test_images_get_convolutions_when_nothing_else_is_said(letters, method):
     [
         ("points", {}, (0.02, 400, 25)),
         ("points", {"hidden": (3,)}, (0.02, 400, 25)),
-        ("images", {}, (0.01, 450, 8)),
+        ("images", {}, (0.01, 600, 8)),
         ("images", {"hidden": (3,)}, (0.02, 400, 25)),
         ("images", {"network": ConvNet((4,))}, (0.003, 400, 25)),
         ("images", {"meta_lr": 0.1, "meta_steps": 3, "meta_batch": 2}, (0.1, 3, 2)),
