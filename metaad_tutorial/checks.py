@@ -78,7 +78,7 @@ def binary(y, n: int, name: str = "y") -> np.ndarray:
         raise ValueError(f"{name} must hold one label for each of the {n} points, got shape {y.shape}.")
     if not np.isin(y, (0, 1)).all():
         found = list(dict.fromkeys(y.tolist()))[:5]
-        raise ValueError(f"{name} must be 0 (normal) or 1 (anomaly), got labels {found}; recode: y == the anomalies'.")
+        raise ValueError(f"{name} must be 0 (normal) or 1 (anomaly), got labels {found}; recode by y == anomaly_label.")
     return y.astype(np.float64)
 
 
