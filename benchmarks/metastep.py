@@ -87,7 +87,7 @@ class Episodes(NamedTuple):
 def draw(problem: Problem, dtype: torch.dtype) -> tuple[Params, Episodes]:
     """Random start and random tasks; time and exactness do not depend on what they mean.
 
-    Weights (in, out), biases (1, out): for points in rows every route is fastest so.
+    Weights (in, out), biases (1, out): for points in rows no route is slower so.
     """
     rng = np.random.default_rng(0)
     widths = (problem.features, *problem.hidden, 1)
