@@ -19,7 +19,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -39,6 +38,7 @@ import itertools
 import numpy as np
 import torch
 import torch.nn.functional as F
+from compiling import compiled
 from torch import Tensor, nn
 
 from metaad_tutorial.inner_loop import gradient_step, inner_loop, per_task
@@ -251,63 +251,6 @@ def jax_gradient(params, episodes: Episodes):
     return jax.grad(meta_loss)(params)
 
 
-# --- Compiling ------------------------------------------------------------------------------------
-
-
-def turned(listing: torch.fx.GraphModule) -> torch.fx.GraphModule:
-    """Write (A B)^T as B^T A^T wherever a list of operations turns a batched product that nothing else reads.
-
-    So gradients of transposed weights come in the weights' own memory layout, as those of `torch.mm` do; sums of
-    tensors in two layouts are slow.
-    """
-    bmm, transpose = torch.ops.aten.bmm.default, torch.ops.aten.transpose.int
-    for node in listing.graph.find_nodes(op="call_function", target=transpose):
-        product = node.args[0]
-        if product.target is bmm and len(product.users) == 1 and {axis % 3 for axis in node.args[1:]} == {1, 2}:
-            with listing.graph.inserting_before(node):
-                a, b = (listing.graph.call_function(transpose, (factor, 1, 2)) for factor in product.args)
-                node.replace_all_uses_with(listing.graph.call_function(bmm, (b, a)))
-            listing.graph.erase_node(node)
-            listing.graph.erase_node(product)
-    listing.recompile()
-    return listing
-
-
-def compiled(function: Callable, *example) -> Callable:
-    """Compile a function that takes gradients inside, such as a whole meta-gradient.
-
-    torch.compile does not look into torch.autograd.grad. So one run on `example` writes down every tensor operation,
-    those of both differentiations included, and the list is compiled. It holds for tensors of the same shapes and
-    types alone, with the same numbers of steps and other plain values.
-
-    Args:
-        function: takes and returns nested tuples and dicts of tensors and plain values.
-        example: arguments like those it will be called with.
-
-    Raises:
-        ValueError: if there is no C++ compiler, or when called with other shapes, types or plain values.
-    """
-    if not any(map(shutil.which, (os.environ.get("CXX") or "g++", "clang++"))):
-        raise ValueError("compiling needs a C++ compiler: install g++, or name one in the variable CXX")
-    from torch.fx.experimental.proxy_tensor import make_fx
-    from torch.utils._pytree import tree_flatten
-
-    def kind(args):
-        leaves, structure = tree_flatten(args)
-        return structure, [(v.shape, v.dtype, v.device) if isinstance(v, Tensor) else v for v in leaves]
-
-    expected = kind(example)
-    optimized = torch.compile(turned(make_fx(function)(*example)), dynamic=False)
-
-    def call(*args):
-        if kind(args) != expected:
-            raise ValueError("compiled for other shapes, types or plain values: call compiled() again for these")
-        with torch.no_grad():  # the graph already holds the gradients
-            return optimized(*args)
-
-    return call
-
-
 # --- Meta-steps: (start, episodes) -> a function that does one ---------------------------------------
 
 
@@ -340,8 +283,49 @@ def torch_step(route: Callable) -> Callable:
     return prepare
 
 
+class Moments(NamedTuple):
+    """What Adam remembers."""
+
+    steps: Tensor
+    first: Params
+    second: Params
+
+
+def adam(params: Params, grads: Params, moments: Moments, decay=(0.9, 0.999), eps=1e-8) -> tuple[Params, Moments]:
+    """One step of torch.optim.Adam as a function, since its own cannot be recorded."""
+    steps = moments.steps + 1
+    first = {name: decay[0] * moments.first[name] + (1 - decay[0]) * grad for name, grad in grads.items()}
+    second = {name: decay[1] * moments.second[name] + (1 - decay[1]) * grad**2 for name, grad in grads.items()}
+    shrunk = [1 - d**steps for d in decay]  # since both start at zero
+    moved = {
+        name: value - META_LR * (first[name] / shrunk[0]) / ((second[name] / shrunk[1]).sqrt() + eps)
+        for name, value in params.items()
+    }
+    return moved, Moments(steps, first, second)
+
+
 def compiled_step(route: Callable) -> Callable:
-    return lambda params, episodes: torch_step(compiled(route, params, episodes))(params, episodes)
+    """The whole meta-step compiled, Adam included."""
+
+    def whole(start: Params, moments: Moments, episodes: Episodes):
+        grads = route({name: value.requires_grad_() for name, value in detached(start).items()}, episodes)
+        return adam(detached(start), detached(grads), moments)
+
+    def prepare(params: Params, episodes: Episodes) -> Callable[[], None]:
+        zeros = {name: torch.zeros_like(value) for name, value in params.items()}
+        state = [detached(params), Moments(torch.tensor(0.0), zeros, zeros)]
+        update = compiled(whole, *state, episodes)
+
+        def step():
+            state[:] = update(*state, episodes)
+
+        return step
+
+    return prepare
+
+
+def detached(values: Params) -> Params:
+    return {name: value.detach() for name, value in values.items()}
 
 
 def jax_step(params: Params, episodes: Episodes) -> Callable[[], None]:

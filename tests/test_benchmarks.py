@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "benchmarks"
+sys.path.insert(0, str(FOLDER))
 
 
 def load(name):
@@ -33,7 +35,9 @@ def stored(name):
     return json.loads((FOLDER / "results" / f"{name}.json").read_text())
 
 
-metastep, glyphs, baselines, aae, watching = map(load, ("metastep", "glyphs", "baselines", "aae", "watching"))
+compiling, metastep, glyphs, baselines, aae, watching = map(
+    load, ("compiling", "metastep", "glyphs", "baselines", "aae", "watching")
+)
 RESULTS = stored("metastep")
 ROUTES = RESULTS["routes"]
 
@@ -89,22 +93,62 @@ def test_compiled_without_a_compiler(monkeypatch):
         metastep.compiled(torch.sin, torch.ones(2))
 
 
-def test_turned_products_change_layouts_alone():
-    from torch.fx.experimental.proxy_tensor import make_fx
+def operations(listing, target):
+    return listing.graph.find_nodes(op="call_function", target=target)
 
-    def scattered(listing):
-        """Products of two that arrive turned, in the order of their operations."""
-        turns = listing.graph.find_nodes(op="call_function", target=torch.ops.aten.transpose.int)
-        return [node for node in turns if node.args[0].target is torch.ops.aten.bmm.default]
 
-    params, episodes = metastep.draw(metastep.TRIAL, torch.float64)
-    listing = make_fx(metastep.ours)(params, episodes)
-    assert scattered(listing)
-    with torch.no_grad():  # the list already holds the gradients
-        want = listing(params, episodes)
-        turned = metastep.turned(listing)
-        assert not scattered(turned)
-        assert metastep.relative_error(turned(params, episodes), want) < 1e-12
+RULES = compiling.tidied, compiling.turned, compiling.distributed, compiling.collected
+
+
+@pytest.mark.parametrize(("route", "rules"), [(metastep.ours, RULES), (metastep.torch_func, RULES[:3])])
+def test_rules_of_the_compiled_routes_keep_the_gradient(route, rules):
+    """Fewer points than features, as the rule for given points asks."""
+    problem = metastep.TRIAL._replace(support=4, features=6)
+    params, episodes = metastep.draw(problem, torch.float64)
+    listing, structure = compiling.recorded(route, (params, episodes))
+    tensors = [v.detach() for v in tree_flatten((params, episodes))[0] if isinstance(v, torch.Tensor)]
+    want = metastep.loop(params, episodes)
+    for rule in rules:
+        before = listing.code
+        listing = rule(listing)
+        assert listing.code != before, rule
+        with torch.no_grad():
+            assert metastep.relative_error(tree_unflatten(listing(*tensors), structure), want) < 1e-12
+    turns = [node.args[0] for node in operations(listing, compiling.TRANSPOSE)]
+    assert not any(node.target is compiling.PRODUCT and len(node.users) == 1 for node in turns)
+    # no step forms the first layer's weights: what has their shape is the start and the query loss's gradient
+    weights = [node for node in operations(listing, compiling.PRODUCT) if compiling.shape(node)[1:] == (6, 4)]
+    assert len(weights) == 2
+
+
+def test_rules_on_a_sum_by_hand():
+    def product(x, start, slopes, other):
+        return torch.bmm(x, start + 0.5 * torch.bmm(x.mT, slopes) - torch.bmm(x.mT, -other))
+
+    x, start, slopes, other = (torch.randn(2, *shape) for shape in ((3, 5), (5, 4), (3, 4), (3, 4)))
+    listing, _ = compiling.recorded(product, (x, start, slopes, other))
+    assert [tuple(compiling.shape(n)) for n in operations(listing, compiling.PRODUCT)] == [(2, 5, 4)] * 2 + [(2, 3, 4)]
+    short = compiling.simplified(listing)
+    assert [tuple(compiling.shape(n)) for n in operations(short, compiling.PRODUCT)] == [
+        (2, 3, 4),
+        (2, 3, 3),
+        (2, 3, 4),
+    ]
+    torch.testing.assert_close(short(x, start, slopes, other)[0], product(x, start, slopes, other))
+
+
+def test_adam_as_a_function_is_torchs():
+    params, _ = metastep.draw(metastep.TRIAL, torch.float64)
+    optimizer = torch.optim.Adam(params.values(), lr=metastep.META_LR)
+    zeros = {name: torch.zeros_like(value) for name, value in params.items()}
+    moved, moments = metastep.detached(params), metastep.Moments(torch.tensor(0.0).double(), zeros, zeros)
+    for step in range(3):
+        grads = {name: (step - 0.5) * value.detach().sin() for name, value in params.items()}
+        moved, moments = metastep.adam(moved, grads, moments)
+        for name, value in params.items():
+            value.grad = grads[name]
+        optimizer.step()
+    torch.testing.assert_close(moved, metastep.detached(params), rtol=1e-12, atol=1e-15)
 
 
 # --- Stored results ---------------------------------------------------------------------------------
@@ -118,10 +162,7 @@ def test_all_routes_are_stored_with_their_gradients():
         assert 0 < figures["p10_ms"] <= figures["median_ms"] <= figures["p90_ms"]
 
 
-UNMET = pytest.mark.xfail(strict=True, reason="not so on one core of an AMD EPYC, all routes with weights (in, out)")
-
-
-@pytest.mark.parametrize("name", [pytest.param(metastep.REFERENCE, marks=UNMET), "learn2learn", "higher"])
+@pytest.mark.parametrize("name", [metastep.REFERENCE, "learn2learn", "higher"])
 def test_the_package_is_eight_times_as_fast_as_loops(name):
     assert milliseconds(name) >= 8 * milliseconds(metastep.OURS)
 
@@ -137,10 +178,15 @@ def test_the_package_against_jax():
     assert ROUTES[metastep.OURS_COMPILED]["compile_s"] > ROUTES[metastep.OURS_COMPILED]["cached_compile_s"] > 0
 
 
-@UNMET
-@pytest.mark.parametrize(("name", "times"), [(metastep.OURS, 1.6), (metastep.OURS_COMPILED, 0.85)])
-def test_what_the_package_should_reach_of_jax(name, times):
-    assert milliseconds(name) <= times * milliseconds(metastep.JAX)
+def test_the_compiled_package_is_faster_than_jax():
+    assert milliseconds(metastep.OURS_COMPILED) <= 0.85 * milliseconds(metastep.JAX)
+
+
+@pytest.mark.xfail(
+    strict=True, reason="an AMD EPYC needs more for the bare operations, one by one and undifferentiated"
+)
+def test_what_the_package_should_reach_of_jax_without_a_compiler():
+    assert milliseconds(metastep.OURS) <= 1.6 * milliseconds(metastep.JAX)
 
 
 def test_the_page_shows_the_stored_results():
