@@ -1,7 +1,8 @@
-"""Compile a function that takes gradients inside, such as a whole meta-step.
+"""Record a function that takes gradients inside, such as a whole meta-step, and run the record, compiled or as it is.
 
 torch.compile does not look into torch.autograd.grad. So one run of the function writes down every tensor operation,
-those of all differentiations included; the list is rewritten by the rules of matrix algebra and compiled ahead of time.
+those of all differentiations included; the list is rewritten by the rules of matrix algebra. Then it is compiled ahead
+of time, or PyTorch's interpreter runs the listed operations one by one, which needs no compiler and no waiting.
 """
 
 from __future__ import annotations
@@ -25,25 +26,44 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 aten = torch.ops.aten
 PRODUCT, SUM, DIFFERENCE, TRANSPOSE = aten.bmm.default, aten.add.Tensor, aten.sub.Tensor, aten.transpose.int
 MULTIPLES = aten.mul.Scalar, aten.mul.Tensor, aten.neg.default
-EXPAND = aten.expand.default
+EXPAND, FUSED = aten.expand.default, aten.baddbmm.default
 VIEWS = aten.detach.default, aten.view.default, aten._unsafe_view.default, EXPAND
 
 
 def compiled(function: Callable, *example) -> Callable:
-    """Compile a function that takes gradients inside.
-
-    What comes back holds for tensors of the same shapes, types and devices alone, with the same numbers of steps and
-    other plain values; its results carry no gradient.
-
-    Args:
-        function: takes and returns nested tuples and dicts of tensors and plain values.
-        example: arguments like those it will be called with.
+    """Compile a function that takes gradients inside; see `prepared`.
 
     Raises:
-        ValueError: if there is no C++ compiler, or when called with other shapes, types or plain values.
+        ValueError: if there is no C++ compiler.
     """
     if not any(map(shutil.which, (os.environ.get("CXX") or "g++", "clang++"))):
         raise ValueError("compiling needs a C++ compiler: install g++, or name one in the variable CXX")
+    return prepared(function, example, built)
+
+
+def replayed(function: Callable, *example) -> Callable:
+    """Record a function that takes gradients inside, and run its operations one by one; see `prepared`."""
+    return prepared(function, example, interpreted)
+
+
+def prepared(function: Callable, example: tuple, ready: Callable) -> Callable:
+    """Record a function, shorten the list of its operations, and make it ready to run.
+
+    What comes back holds for tensors of the same shapes, types and devices alone, with the same numbers of steps and
+    other plain values. What the function reads besides its arguments, such as a global number, stays as it was when
+    recorded. Results carry no gradient, may share memory with arguments and with each other, and are inference tensors
+    if replayed: clone them before you change them or differentiate through them.
+
+    Args:
+        function: takes nested tuples and dicts of tensors and plain values, and returns such of tensors; it draws no
+            random numbers and changes no argument.
+        example: arguments like those it will be called with.
+        ready: (list of operations, tensors) -> function of such tensors.
+
+    Raises:
+        ValueError: if the function draws random numbers, changes an argument or uses a tensor that is none, or when
+            called with other shapes, types or plain values.
+    """
 
     def kind(args):
         leaves, structure = tree_flatten(args)
@@ -54,11 +74,11 @@ def compiled(function: Callable, *example) -> Callable:
 
     expected = kind(example)
     listing, structure = recorded(function, example)
-    run = built(simplified(listing), tensors(example))
+    run = ready(simplified(listing), tensors(example))
 
     def call(*args):
         if kind(args) != expected:
-            raise ValueError("compiled for other shapes, types or plain values: call compiled() again for these")
+            raise ValueError("made for other shapes, types or plain values: compile or record again for these")
         return tree_unflatten(run(*tensors(args)), structure)
 
     return call
@@ -78,12 +98,28 @@ def built(listing: GraphModule, inputs: tuple[Tensor, ...]) -> Callable:
     return torch._inductor.aoti_load_package(str(file))
 
 
+def interpreted(listing: GraphModule, inputs: tuple[Tensor, ...]) -> Callable:
+    """Let PyTorch's interpreter run a list of operations: no differentiation, no Python, nothing compiled.
+
+    From Python each call of a listed operation takes about 5 microseconds more. PyTorch calls TorchScript deprecated,
+    but has no other interpreter that needs no compiler.
+    """
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        program = torch.jit.freeze(torch.jit.trace(fused(narrowed(listing)).eval(), inputs, check_trace=False))
+    return torch.inference_mode()(lambda *tensors: program(*tensors))
+
+
 def recorded(function: Callable, example: tuple):
     """The operations of one run, from the tensors in `example` to those in the result, and the result's structure."""
     from torch.fx.experimental.proxy_tensor import make_fx
 
+    def own(tensor):  # one that stands in two places of the example would be taken for one argument
+        copy = tensor.detach().clone(memory_format=torch.contiguous_format)
+        return copy.requires_grad_(tensor.requires_grad)
+
     leaves, given = tree_flatten(example)
-    leaves = [leaf.contiguous() if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+    leaves = [own(leaf) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
     places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
     structure = None
 
@@ -97,8 +133,37 @@ def recorded(function: Callable, example: tuple):
     def product_and_sum(bias, a, b, *, beta=1, alpha=1):  # apart, so that sums join other element-wise work
         return bias + torch.bmm(a, b) if beta == alpha == 1 else NotImplemented
 
-    record = make_fx(flat, decomposition_table={aten.baddbmm.default: product_and_sum}, tracing_mode="fake")
-    return record(*(leaves[i] for i in places)), structure
+    record = make_fx(
+        flat, decomposition_table={FUSED: product_and_sum}, tracing_mode="fake", _allow_non_fake_inputs=True
+    )
+    listing = record(*(leaves[i] for i in places))
+    for node in listing.graph.nodes:
+        if node.op == "get_attr":
+            raise ValueError("the function uses a tensor that is not among its arguments: pass it as one")
+        if node.op == "call_function" and torch.Tag.nondeterministic_seeded in node.target.tags:
+            raise ValueError(f"the function draws random numbers ({node.target}): draw them outside and pass them")
+    return unchanging(listing), structure
+
+
+def unchanging(listing: GraphModule) -> GraphModule:
+    """Operations in place become ones that make a new tensor, which all later operations read instead."""
+    for node in listing.graph.nodes:
+        if node.op == "call_function" and node.target._schema.is_mutable:
+            old = node.args[0]
+            name = node.target._schema.name.removeprefix("aten::")
+            if old.op == "placeholder" or any(map(is_view, (old, *(user for user in old.users if user < node)))):
+                raise ValueError(f"the function changes an argument or a part of a tensor ({name}): compute a new one")
+            if name == "fill_":
+                value = node.meta["val"]
+                new = written(node, aten.full.default, list(value.shape), node.args[1], dtype=value.dtype)
+            else:
+                twin = getattr(getattr(aten, name[:-1]), node.target._overloadname)
+                new = written(node, twin, *node.args, **node.kwargs)
+            old.replace_all_uses_with(new, delete_user_cb=lambda user, node=node: user > node)
+            node.replace_all_uses_with(new)
+            listing.graph.erase_node(node)
+    listing.recompile()
+    return listing
 
 
 # --- Rules of matrix algebra: each takes a list of operations and returns one with the same results up to rounding ----
@@ -177,11 +242,43 @@ def collected(listing: GraphModule) -> GraphModule:
     return tidied(listing)
 
 
+# --- The same without a compiler, which would join operations by itself -----------------------------------------------
+
+
+def narrowed(listing: GraphModule) -> GraphModule:
+    """A column times a row, and a matrix times a column, element by element: batched products of these are slow."""
+    for node in listing.graph.find_nodes(op="call_function", target=PRODUCT):
+        a, b = node.args
+        if shape(a)[2] == 1:
+            node.replace_all_uses_with(written(node, MULTIPLES[1], a, b))
+        elif shape(b)[2] == 1:
+            elements = written(node, MULTIPLES[1], a, written(node, TRANSPOSE, b, 1, 2))
+            node.replace_all_uses_with(written(node, aten.sum.dim_IntList, elements, [2], True))
+    return tidied(listing)
+
+
+def fused(listing: GraphModule) -> GraphModule:
+    """A + c (B C) in one operation, where nothing else reads B C."""
+    for node in listing.graph.nodes:
+        if node.target not in (SUM, DIFFERENCE) or not all(isinstance(a, Node) for a in node.args):
+            continue
+        second = node.kwargs.get("alpha", 1) * (1 if node.target is SUM else -1)
+        for factor, term, rest in [(second, *node.args[::-1]), (1, *node.args)][: 2 if second == 1 else 1]:
+            c, product = multiple(term) or (1, term)
+            alone = product.target is PRODUCT and len(term.users) == len(product.users) == 1
+            if alone and shape(node) == shape(product):
+                node.replace_all_uses_with(written(node, FUSED, rest, *product.args, alpha=factor * c))
+                break
+    return tidied(listing)
+
+
+# --- Reading and writing lists ----------------------------------------------------------------------------------------
+
 Terms = list[tuple[float, Node]]
 
 
 def terms(node: Node, factor: float = 1) -> Terms:
-    """A node as a sum of multiples, of tensors of one shape."""
+    """A node as a sum of multiples, of tensors of its shape or of one matrix that all tasks share."""
     if multiple(node):
         c, inner = multiple(node)
         return terms(inner, factor * c)
@@ -214,11 +311,11 @@ def by_left_factor(products: Terms) -> dict[Node, Terms]:
     return groups
 
 
-def written(before: Node, operation: Callable, *args) -> Node:
+def written(before: Node, operation: Callable, *args, **options) -> Node:
     """One more operation, with its outcome's shape."""
     with before.graph.inserting_before(before):
-        node = before.graph.call_function(operation, args)
-    node.meta["val"] = operation(*(arg.meta["val"] if isinstance(arg, Node) else arg for arg in args))
+        node = before.graph.call_function(operation, args, options)
+    node.meta["val"] = operation(*(arg.meta["val"] if isinstance(arg, Node) else arg for arg in args), **options)
     return node
 
 
@@ -233,6 +330,11 @@ def numel(node: Node) -> int:
 def fits(a: Node, node: Node) -> bool:
     """Whether `a` has the node's shape, or that of one matrix of it, shared by all tasks."""
     return shape(a) in (shape(node), shape(node)[1:])
+
+
+def is_view(node: Node) -> bool:
+    """Whether this shares its memory with what it is made of."""
+    return node.op == "call_function" and any(result.alias_info for result in node.target._schema.returns)
 
 
 def swaps(node: Node) -> bool:

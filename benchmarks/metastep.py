@@ -1,9 +1,10 @@
 """How long one second-order meta-step takes, for the package's engine and its peers.
 
 A meta-step is what meta-training repeats: the inner loops of all tasks of a meta-batch, the query loss, its exact
-gradient with respect to the shared start, and one outer Adam step. First the gradients of all routes are compared
-in float64 with those of a plain Python loop over tasks; then the meta-steps are timed in float32, on one core, the
-routes taking turns in one process. Compiling is timed apart, in fresh processes on all cores.
+gradient with respect to the shared start, and one outer Adam step. First the gradients of all routes, and their
+starts after three meta-steps, are compared in float64 with those of a plain Python loop over tasks; then the meta-steps
+are timed in float32, on one core, the routes taking turns in one process. Compiling and recording are timed apart, in
+fresh processes on all cores.
 
 Run it with `make bench`, or a small trial of it with
 
@@ -32,13 +33,14 @@ from typing import NamedTuple
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 import itertools
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from compiling import compiled
+from compiling import compiled, replayed
 from torch import Tensor, nn
 
 from metaad_tutorial.inner_loop import gradient_step, inner_loop, per_task
@@ -251,7 +253,7 @@ def jax_gradient(params, episodes: Episodes):
     return jax.grad(meta_loss)(params)
 
 
-# --- Meta-steps: (start, episodes) -> a function that does one ---------------------------------------
+# --- Meta-steps: (start, episodes) -> a function that does one and gives the new start ------------------------------
 
 
 def as_jax(values):
@@ -270,13 +272,14 @@ def jax_float64(params: Params, episodes: Episodes) -> Params:
 
 
 def torch_step(route: Callable) -> Callable:
-    def prepare(params: Params, episodes: Episodes) -> Callable[[], None]:
+    def prepare(params: Params, episodes: Episodes) -> Callable[[], Params]:
         optimizer = torch.optim.Adam(params.values(), lr=META_LR, fused=True)
 
         def step():
             for name, grad in route(params, episodes).items():
                 params[name].grad = grad.contiguous()  # a fused optimiser reads memory in its order
             optimizer.step()
+            return params
 
         return step
 
@@ -304,20 +307,31 @@ def adam(params: Params, grads: Params, moments: Moments, decay=(0.9, 0.999), ep
     return moved, Moments(steps, first, second)
 
 
-def compiled_step(route: Callable) -> Callable:
-    """The whole meta-step compiled, Adam included."""
+def whole(route: Callable) -> Callable:
+    """(start, moments, episodes) -> start and moments after a meta-step, Adam included."""
 
-    def whole(start: Params, moments: Moments, episodes: Episodes):
+    def step(start: Params, moments: Moments, episodes: Episodes) -> tuple[Params, Moments]:
         grads = route({name: value.requires_grad_() for name, value in detached(start).items()}, episodes)
         return adam(detached(start), detached(grads), moments)
 
-    def prepare(params: Params, episodes: Episodes) -> Callable[[], None]:
-        zeros = {name: torch.zeros_like(value) for name, value in params.items()}
-        state = [detached(params), Moments(torch.tensor(0.0), zeros, zeros)]
-        update = compiled(whole, *state, episodes)
+    return step
+
+
+def before_training(params: Params) -> tuple[Params, Moments]:
+    zeros = {name: torch.zeros_like(value) for name, value in params.items()}
+    return detached(params), Moments(torch.zeros((), dtype=zeros["bias0"].dtype), zeros, zeros)
+
+
+def readied_step(ready: Callable, route: Callable) -> Callable:
+    """The whole meta-step, compiled or recorded."""
+
+    def prepare(params: Params, episodes: Episodes) -> Callable[[], Params]:
+        state = list(before_training(params))
+        update = ready(whole(route), *state, episodes)
 
         def step():
             state[:] = update(*state, episodes)
+            return state[0]
 
         return step
 
@@ -328,7 +342,7 @@ def detached(values: Params) -> Params:
     return {name: value.detach() for name, value in values.items()}
 
 
-def jax_step(params: Params, episodes: Episodes) -> Callable[[], None]:
+def jax_step(params: Params, episodes: Episodes) -> Callable[[], Params]:
     """The whole meta-step jitted, optimizer included."""
     import jax
     import optax
@@ -345,16 +359,18 @@ def jax_step(params: Params, episodes: Episodes) -> Callable[[], None]:
 
     def step():
         state[:] = jax.block_until_ready(update(*state, arrays))
+        return state[0]
 
     return step
 
 
 class Route(NamedTuple):
-    """gradient: (params, episodes) -> meta-gradient; prepare: (params, episodes) -> one meta-step to be repeated."""
+    """gradient: (params, episodes) -> meta-gradient; prepare: (params, episodes) -> a meta-step to repeat."""
 
     gradient: Callable
     prepare: Callable
-    compiles: bool = False
+    readied: bool = False  # compiled or recorded before the first step
+    cached: bool = False  # and kept on disk for the next process
     note: str = ""
 
 
@@ -362,15 +378,18 @@ def eager(function: Callable, note: str = "") -> Route:
     return Route(function, torch_step(function), note=note)
 
 
-def through_compiler(function: Callable) -> Route:
-    return Route(lambda p, e: compiled(function, p, e)(p, e), compiled_step(function), compiles=True)
+def readied(ready: Callable, function: Callable) -> Route:
+    return Route(lambda p, e: ready(function, p, e)(p, e), readied_step(ready, function), True, ready is compiled)
 
 
-OURS, OURS_COMPILED, JAX = "this package", "this package, compiled", "JAX, jitted"
+OURS, OURS_COMPILED, OURS_RECORDED = "this package", "this package, compiled", "this package, recorded"
+JAX = "JAX, jitted"
 ROUTES = {
-    OURS_COMPILED: through_compiler(ours),
-    "torch.func, compiled the same way": through_compiler(torch_func),
-    JAX: Route(jax_float64, jax_step, compiles=True),
+    OURS_COMPILED: readied(compiled, ours),
+    "torch.func, compiled the same way": readied(compiled, torch_func),
+    JAX: Route(jax_float64, jax_step, readied=True, cached=True),
+    OURS_RECORDED: readied(replayed, ours),
+    "torch.func, recorded the same way": readied(replayed, torch_func),
     OURS: eager(ours),
     "torch.func": eager(torch_func),
     "torchopt": eager(torchopt),
@@ -391,21 +410,38 @@ def relative_error(grads: Params, reference: Params) -> float:
     return max(float((grads[k] - reference[k]).abs().max() / reference[k].abs().max()) for k in reference)
 
 
+def values(start) -> Params:
+    """What a meta-step gives, as tensors of PyTorch that nobody changes."""
+    return {
+        name: torch.tensor(np.array(v.detach().numpy() if isinstance(v, Tensor) else v)) for name, v in start.items()
+    }
+
+
+def after_steps(route: Route, problem: Problem, steps: int = 3) -> Params:
+    """The start after some meta-steps in float64."""
+    step = route.prepare(*draw(problem, torch.float64))
+    *_, start = (step() for _ in range(steps))
+    return values(start)
+
+
 def compare(problem: Problem, names: list[str]) -> tuple[dict[str, float], dict[str, str]]:
-    """Each route's float64 gradient error against the loop, and why a route cannot run."""
+    """Each route's float64 gradient error against the loop, and why a route cannot run or goes elsewhere."""
     params, episodes = draw(problem, torch.float64)
-    reference, errors, reasons = loop(params, episodes), {}, {}
+    reference, goal, errors, reasons = loop(params, episodes), after_steps(ROUTES[REFERENCE], problem), {}, {}
     for name in names:
         try:
             error = relative_error(ROUTES[name].gradient(params, episodes), reference)
+            apart = relative_error(after_steps(ROUTES[name], problem), goal) if error < TOLERANCE else 0
         except Exception as reason:  # whatever is wrong with a peer, the others are measured
             reasons[name] = f"{type(reason).__name__}: {reason}".splitlines()[0]
         else:
-            if error < TOLERANCE:
-                errors[name] = error
-            else:
+            if error >= TOLERANCE:
                 reasons[name] = f"its gradient differs from the loop's by {error:.1e}"
-        print(f"  {name:36} {reasons.get(name) or f'{errors[name]:.1e}'}", flush=True)
+            elif apart >= TOLERANCE:
+                reasons[name] = f"after three meta-steps its start differs from the loop's by {apart:.1e}"
+            else:
+                errors[name] = error
+        print(f"  {name:36} {reasons.get(name) or f'{errors[name]:.1e}, {apart:.1e}'}", flush=True)
     return errors, reasons
 
 
@@ -419,40 +455,49 @@ def stay_on(cores: set[int]) -> None:
 
 
 @contextlib.contextmanager
-def one_core():
-    """JAX spreads one step over more than one thread whatever it is told: then they share a core, like all others."""
-    stay_on({max(CORES, default=0)})
+def only(cores: set[int], afterwards: set[int]):
+    stay_on(cores)
     try:
         yield
     finally:
-        stay_on(CORES)
+        stay_on(afterwards)
 
 
-def first_step_seconds(problem: Problem, name: str) -> float:
-    """Preparing and first meta-step of a route, less a second step."""
+ONE = {max(CORES, default=0)}  # JAX spreads a step over threads whatever it is told: they share a core, like all others
+
+
+def first_steps_seconds(problem: Problem, name: str, steps: int = 3) -> float:
+    """Preparing a route and its first meta-steps, in which compilers may still be at work, less as many later ones."""
     params, episodes = draw(problem, torch.float32)
+    if name == JAX:
+        import optax  # noqa: F401
+
+        as_jax(params)  # imports and starts JAX; PyTorch has started
     start = time.perf_counter()
     step = ROUTES[name].prepare(params, episodes)
-    step()
+    for _ in range(steps):
+        step()
     middle = time.perf_counter()
-    step()
-    return middle - start - (time.perf_counter() - middle)
+    for _ in range(steps):
+        step()
+    return 2 * middle - start - time.perf_counter()
 
 
-def compile_seconds(name: str) -> float:
-    """`first_step_seconds` in a process of its own."""
-    command = [sys.executable, __file__, "--first-step", name]
-    run = subprocess.run(command, check=True, capture_output=True, text=True, preexec_fn=lambda: stay_on(CORES))
+def ready_seconds(name: str) -> float:
+    """`first_steps_seconds` in a process of its own."""
+    command = [sys.executable, __file__, "--first-steps", name]
+    with only(CORES, afterwards=ONE):  # what a process may use, it hands on
+        run = subprocess.run(command, check=True, capture_output=True, text=True)
     return float(run.stdout.split()[-1])
 
 
 def measure(problem: Problem, names: list[str], rounds: int) -> dict[str, dict[str, float]]:
     """Wall and processor milliseconds of a meta-step; each round times every route once, in an order of its own."""
-    steps = {}
+    steps, starts = {}, {}
     for name in names:
         steps[name] = ROUTES[name].prepare(*draw(problem, torch.float32))
         for _ in range(3):
-            steps[name]()
+            starts[name] = values(steps[name]())
     wall, cpu = ({name: [] for name in names} for _ in range(2))
     rng = np.random.default_rng(0)
     for _ in range(rounds):
@@ -466,7 +511,14 @@ def measure(problem: Problem, names: list[str], rounds: int) -> dict[str, dict[s
     for name in names:
         low, median, high = np.quantile(wall[name], [0.1, 0.5, 0.9])
         found[name] = {"median_ms": median, "p10_ms": low, "p90_ms": high, "cpu_ms": np.median(cpu[name])}
+        found[name]["astray"] = astray(starts[name], starts[names[-1]], values(draw(problem, torch.float32)[0]))
     return found
+
+
+def astray(start: Params, goal: Params, before: Params) -> float:
+    """How far two routes are apart, relative to how far one has come, on average over the numbers of the start."""
+    apart, way = (sum(float((a[k] - b[k]).abs().sum()) for k in goal) for a, b in ((start, goal), (goal, before)))
+    return apart / way
 
 
 def machine() -> dict:
@@ -479,6 +531,9 @@ def machine() -> dict:
     return {"cpu": model, "cores": os.cpu_count(), "system": platform.system(), "python": platform.python_version()}
 
 
+CACHES = "TORCHINDUCTOR_CACHE_DIR", "JAX_COMPILATION_CACHE_DIR"
+
+
 def version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)
@@ -488,21 +543,22 @@ def version(package: str) -> str | None:
 
 def benchmark(problem: Problem, names: list[str], rounds: int) -> dict:
     load = [os.getloadavg()]
-    print("Gradients against the loop, float64:", flush=True)
+    print("Gradients, and starts after three meta-steps, against the loop, float64:", flush=True)
     errors, reasons = compare(problem, names)
     names = [name for name in names if name in errors]
     routes = {name: {"gradient_error": errors[name]} for name in names}
     routes |= {name: {"not_run": reason} for name, reason in reasons.items()}
 
     for name in names:
-        if ROUTES[name].compiles and problem != TRIAL:
+        if ROUTES[name].readied and problem != TRIAL:
             with tempfile.TemporaryDirectory() as cache:
-                os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache
-                routes[name]["compile_s"] = compile_seconds(name)
-                if name != JAX:  # keeps no cache between processes unless told to
-                    routes[name]["cached_compile_s"] = compile_seconds(name)
-            del os.environ["TORCHINDUCTOR_CACHE_DIR"]
-            print(f"Compiling {name}: {routes[name]['compile_s']:.1f} s", flush=True)
+                os.environ.update(dict.fromkeys(CACHES, cache))
+                routes[name]["ready_s"] = ready_seconds(name)
+                if ROUTES[name].cached:
+                    routes[name]["ready_again_s"] = ready_seconds(name)
+            for variable in CACHES:
+                del os.environ[variable]
+            print(f"Ready, {name}: {routes[name]['ready_s']:.1f} s", flush=True)
 
     load.append(os.getloadavg())
     for name, figures in measure(problem, names, rounds).items():
@@ -530,26 +586,31 @@ def summary(results: dict) -> str:
     """The measured comparisons in sentences, as far as the routes ran."""
     routes = {name: figures for name, figures in results["routes"].items() if "median_ms" in figures}
     own = routes[OURS]["median_ms"]
-    peers = {REFERENCE: "the Python loop", "learn2learn": "learn2learn", "higher": "higher", "torch.func": "torch.func"}
+    peers = {
+        REFERENCE: "the Python loop", "learn2learn": "learn2learn", "higher": "higher", "torchopt": "torchopt",
+        "torch.func": "torch.func",
+    }  # fmt: skip
     ratios = [
         f"{times(routes[n]['median_ms'] / own)} times as fast as {label}" for n, label in peers.items() if n in routes
     ]
-    text = [f"Without a compiler the package is {', '.join(ratios[:-1])} and {ratios[-1]}."]
-    if JAX in routes:
-        text.append(f"It takes {times(own / routes[JAX]['median_ms'])} times as long as jitted JAX.")
-    if OURS_COMPILED in routes:
-        fast = routes[OURS_COMPILED]
-        if JAX in routes:
-            text.append(f"Compiled, it takes {fast['median_ms'] / routes[JAX]['median_ms']:.2f} times as long as JAX.")
-    if OURS_COMPILED in routes and "compile_s" in fast:
-        text.append(
-            f"Compiling takes {fast['compile_s']:.0f} s the first time and {fast['cached_compile_s']:.0f} s later, "
-            "with the compiler's cache on disk"
-        )
-        gain = own - fast["median_ms"]
-        if gain > 0:
-            text[-1] += f", so that it pays after about {round(1e3 * fast['compile_s'] / gain, -2):,.0f} meta-steps"
-        text[-1] += "."
+    text = [f"Run as it is written, the package is {', '.join(ratios[:-1])} and {ratios[-1]}."]
+    for name, label in ((OURS, "As written"), (OURS_RECORDED, "Recorded"), (OURS_COMPILED, "Compiled")):
+        if {name, JAX} <= routes.keys():
+            ratio = routes[name]["median_ms"] / routes[JAX]["median_ms"]
+            text.append(f"{label}, it takes {ratio:.2f} times as long as jitted JAX.")
+    recorded, compiled = (routes.get(name, {}) for name in (OURS_RECORDED, OURS_COMPILED))
+    if "ready_s" in recorded and "ready_s" in compiled:
+        pays = [
+            1e3 * (after["ready_s"] - before.get("ready_s", 0)) / (before["median_ms"] - after["median_ms"])
+            for before, after in ((routes[OURS], recorded), (routes[OURS], compiled), (recorded, compiled))
+        ]
+        if min(pays) > 0:
+            written, both, later = (f"{float(f'{steps:.1g}'):,.0f}" for steps in pays)
+            text.append(
+                f"Recording takes {recorded['ready_s']:.1f} s and pays after about {written} meta-steps. Compiling "
+                f"takes {compiled['ready_s']:.0f} s, or {compiled['ready_again_s']:.1f} s from disk; the first time it "
+                f"pays after about {both} meta-steps, and after {later} against recording."
+            )
     return " ".join(text)
 
 
@@ -565,7 +626,7 @@ def markdown(results: dict) -> str:
         f"Python {where['python']}, {found}. {Problem(**results['problem'])}. "
         f"Medians of {results['rounds']} rounds; load average {min(load)} to {max(load)}.",
         "",
-        "| Route | Median, ms | 10 % to 90 %, ms | Speed, loop = 1 | Gradient error | Compiling, s (again) |",
+        "| Route | Median, ms | 10 % to 90 %, ms | Speed, loop = 1 | Gradient error | Getting ready, s (again) |",
         "|---|---:|---:|---:|---:|---:|",
     ]
     notes = []
@@ -574,15 +635,12 @@ def markdown(results: dict) -> str:
         if "not_run" in figures:
             lines.append(f"| {name} | not run: {figures['not_run']} | | | | |")
             continue
-        compiling = ""
-        if "compile_s" in figures:
-            compiling = f"{figures['compile_s']:.1f}"
-            if "cached_compile_s" in figures:
-                compiling += f" ({figures['cached_compile_s']:.1f})"
+        ready = f"{figures['ready_s']:.1f}" if "ready_s" in figures else ""
+        ready += f" ({figures['ready_again_s']:.1f})" if "ready_again_s" in figures else ""
         low, median, high = (figures[key] for key in ("p10_ms", "median_ms", "p90_ms"))
         error = f"{figures['gradient_error']:.0e}" if figures["gradient_error"] else "0"
         lines.append(
-            f"| {name} | {median:.1f} | {low:.1f} to {high:.1f} | {times(reference / median)} | {error} | {compiling} |"
+            f"| {name} | {median:.1f} | {low:.1f} to {high:.1f} | {times(reference / median)} | {error} | {ready} |"
         )
         if ROUTES[name].note:
             notes.append(ROUTES[name].note)
@@ -624,7 +682,7 @@ def draw_figure(results: dict, path: Path) -> None:
         for row, (name, figures) in enumerate(reversed(routes)):
             median = figures["median_ms"]
             error = [[median - figures["p10_ms"]], [figures["p90_ms"] - median]]
-            fill = COLORS[0] if name in (OURS, OURS_COMPILED) else "white"
+            fill = COLORS[0] if name in (OURS, OURS_RECORDED, OURS_COMPILED) else "white"
             ax.errorbar(
                 median, row, xerr=error, fmt="o", color=COLORS[0], markerfacecolor=fill, capsize=3, markersize=7
             )
@@ -657,7 +715,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="a tiny problem, 3 rounds; writes to --out alone")
     parser.add_argument("--out", type=Path, help=f"folder for the results (default {RESULTS.name}/ beside this file)")
     parser.add_argument("--report", action="store_true", help="write table and figure of the stored results again")
-    parser.add_argument("--first-step", metavar="ROUTE", choices=ROUTES, help=argparse.SUPPRESS)
+    parser.add_argument("--first-steps", metavar="ROUTE", choices=ROUTES, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.rounds < 1:
         parser.error("--rounds must be at least 1")
@@ -670,13 +728,13 @@ def main(arguments: list[str] | None = None) -> None:
     warnings.filterwarnings("ignore", category=SyntaxWarning)  # in the sources of `higher`
     problem, rounds = (TRIAL, 3) if options.quick else (Problem(), options.rounds)
     folder = options.out or (None if options.quick else RESULTS)
-    if options.first_step:
-        print(first_step_seconds(problem, options.first_step))
+    if options.first_steps:
+        print(first_steps_seconds(problem, options.first_steps))
         return
     if options.report:
         results = json.loads(((folder or RESULTS) / "metastep.json").read_text())
     else:
-        with one_core():
+        with only(ONE, afterwards=CORES):
             results = benchmark(problem, list(ROUTES), rounds)
     print(markdown(results))
     if folder:

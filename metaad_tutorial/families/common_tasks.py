@@ -56,10 +56,10 @@ class CommonTasks(PoolTasks):
         part.plain, part.feature_names = True, None
         return part
 
-    def _draw(self, units: np.ndarray, rng: np.random.Generator) -> Episodes:
+    def draw(self, units: np.ndarray, rng: np.random.Generator) -> Episodes:
         tasks = []
         for i in range(len(units)):
-            task = super()._draw(units[[i]], rng)
+            task = super().draw(units[[i]], rng)
             if not self.plain:
                 support, query = common_columns(task.support_x[0], task.support_y[0], task.query_x[0])
                 support, query = torch.as_tensor(support)[None], torch.as_tensor(query)[None]

@@ -38,7 +38,7 @@ class StoredTasks(TaskFamily):
             raise ValueError("The anomalies of these tasks are other units: split first, then store each part.")
         self.tasks = self.tasks[np.flatnonzero(np.isin(self.tasks.units, self.units))]
 
-    def _draw(self, units: np.ndarray, rng: np.random.Generator) -> Episodes:
+    def draw(self, units: np.ndarray, rng: np.random.Generator) -> Episodes:
         chosen = np.empty(len(units), dtype=int)
         for unit in np.unique(units):
             own, where = np.flatnonzero(self.tasks.units == unit), np.flatnonzero(units == unit)
