@@ -101,8 +101,8 @@ def built(listing: GraphModule, inputs: tuple[Tensor, ...]) -> Callable:
 def interpreted(listing: GraphModule, inputs: tuple[Tensor, ...]) -> Callable:
     """Let PyTorch's interpreter run a list of operations: no differentiation, no Python, nothing compiled.
 
-    From Python each call of a listed operation takes about 5 microseconds more. PyTorch calls TorchScript deprecated,
-    but has no other interpreter that needs no compiler.
+    From Python each call of a listed operation takes some microseconds more. PyTorch calls TorchScript deprecated, but
+    has no other public interpreter outside of Python.
     """
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
